@@ -1,0 +1,208 @@
+"""Every setting, read once from the environment and checked before anything starts.
+
+`Settings.from_env()` is the only reader of the environment. A wrong value raises
+`ConfigError`, whose one line names the variable, what it got and what it takes.
+Units are in the names: `_MS` is milliseconds, `_S` seconds, `_BYTES` bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from app.errors import ConfigError
+
+DEFAULT_SECRET_KEY = "development-only-secret-key-change-me"
+_SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN")
+_URL_PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)")
+_LIMIT = re.compile(r"^\s*[1-9]\d*\s*(/|per)\s*(\d+\s*)?(second|minute|hour|day|month|year)s?\s*$")
+
+
+def _scheme_of(*schemes: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if urlsplit(value).scheme not in schemes:
+            raise ValueError("wrong scheme")
+        return value
+
+    return AfterValidator(check)
+
+
+def _limit_list(value: str) -> str:
+    if not all(_LIMIT.match(part) for part in value.split(";")):
+        raise ValueError("not a list of limits")
+    return value
+
+
+def _nodes(value: str) -> str:
+    for node in value.split(","):
+        host, _, port = node.strip().rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError("not host:port")
+    return value
+
+
+RedisUrl = Annotated[str, _scheme_of("redis", "rediss", "unix")]
+DatabaseUrl = Annotated[
+    str,
+    _scheme_of("sqlite", "postgresql", "postgresql+psycopg"),
+]
+LimitList = Annotated[str, AfterValidator(_limit_list)]
+NodeList = Annotated[str, AfterValidator(_nodes)]
+
+_REDIS_URL_TAKES = "redis://, rediss:// or unix://, such as redis://user:password@host:6379/0"
+_LIMITS_TAKES = "limits joined by ';', such as 300/minute;5000/hour"
+
+
+def _var(name: str, default: Any, takes: str, **checks: Any) -> Any:
+    """One variable: its name in the environment, its default, and the words for what it takes."""
+    return Field(default, alias=name, description=takes, **checks)
+
+
+def _ms(name: str, default: int, *, most: int = 60_000) -> Any:
+    return _var(name, default, f"whole milliseconds, 1 to {most}", ge=1, le=most)
+
+
+def _seconds(name: str, default: int, *, most: int = 31_536_000) -> Any:
+    return _var(name, default, f"whole seconds, 1 to {most}", ge=1, le=most)
+
+
+class Settings(BaseModel):
+    """What one process runs with. Frozen: pass it on, never read the environment again."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    app_env: Literal["development", "production"] = _var(
+        "APP_ENV", "development", "development or production"
+    )
+    secret_key: str = _var(
+        "SECRET_KEY", DEFAULT_SECRET_KEY, "at least 32 random characters", min_length=32
+    )
+    instance_label: str = _var(
+        "INSTANCE_ID",
+        "",
+        "a label of 1 to 64 letters, digits, dots, dashes or underscores",
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _var(
+        "LOG_LEVEL", "info", "debug, info, warning or error"
+    )
+
+    prometheus_multiproc_dir: str | None = _var(
+        "PROMETHEUS_MULTIPROC_DIR", None, "a folder that the web workers share"
+    )
+
+    database_url: DatabaseUrl = _var(
+        "DATABASE_URL",
+        "sqlite:///data/taskflow.db",
+        "sqlite:///file or postgresql://user@host/name",
+    )
+    db_pool_size: int = _var("DB_POOL_SIZE", 10, "a whole number, 1 to 200", ge=1, le=200)
+    db_pool_timeout_ms: int = _ms("DB_POOL_TIMEOUT", 2_000)
+
+    redis_url: RedisUrl | None = _var("REDIS_URL", None, _REDIS_URL_TAKES)
+    redis_host: str | None = _var("REDIS_HOST", None, "a host name or address", min_length=1)
+    redis_port: int = _var("REDIS_PORT", 6379, "a port number, 1 to 65535", ge=1, le=65_535)
+    redis_username: str | None = _var("REDIS_USERNAME", None, "the name of an ACL user")
+    redis_password: str | None = _var("REDIS_PASSWORD", None, "that user's password")
+    redis_tls: bool = _var("REDIS_TLS", False, "true or false")
+    redis_mode: Literal["standalone", "sentinel", "cluster"] = _var(
+        "REDIS_MODE", "standalone", "standalone, sentinel or cluster"
+    )
+    redis_nodes: NodeList | None = _var(
+        "REDIS_NODES", None, "host:port,host:port,… of the sentinels or of some cluster nodes"
+    )
+    redis_sentinel_service: str = _var(
+        "REDIS_SENTINEL_SERVICE", "mymaster", "the name that the sentinels watch", min_length=1
+    )
+    cache_redis_url: RedisUrl | None = _var("CACHE_REDIS_URL", None, _REDIS_URL_TAKES)
+    queue_redis_url: RedisUrl | None = _var("QUEUE_REDIS_URL", None, _REDIS_URL_TAKES)
+
+    limiter_timeout_ms: int = _ms("LIMITER_TIMEOUT_MS", 50)
+    cache_timeout_ms: int = _ms("CACHE_TIMEOUT_MS", 75)
+    lock_timeout_ms: int = _ms("LOCK_TIMEOUT_MS", 250)
+    request_redis_budget_ms: int = _ms("REQUEST_REDIS_BUDGET_MS", 120)
+    redis_max_connections: int = _var(
+        "REDIS_MAX_CONNECTIONS", 64, "a whole number, 1 to 10000 for each purpose", ge=1, le=10_000
+    )
+
+    limit_reads: LimitList = _var("RATE_LIMIT_READS", "600/minute;20000/hour", _LIMITS_TAKES)
+    limit_writes: LimitList = _var("RATE_LIMIT_WRITES", "120/minute;3000/hour", _LIMITS_TAKES)
+    limit_login: LimitList = _var("RATE_LIMIT_LOGIN", "20/minute;200/hour", _LIMITS_TAKES)
+
+    session_ttl_s: int = _seconds("SESSION_TTL_S", 30 * 86_400)
+    cache_ttl_s: int = _seconds("CACHE_TTL_S", 30, most=3_600)
+    max_body_bytes: int = _var(
+        "MAX_BODY_BYTES", 1_048_576, "whole bytes, 1024 to 104857600", ge=1_024, le=104_857_600
+    )
+
+    sweep_period_s: int = _seconds("OVERDUE_SWEEP_PERIOD_S", 3_600)
+    sweep_lock_ttl_s: int = _seconds("OVERDUE_SWEEP_LOCK_TTL_S", 600)
+    sweep_batch: int = _var(
+        "OVERDUE_SWEEP_BATCH", 1_000, "a whole number, 1 to 10000", ge=1, le=10_000
+    )
+    scheduler_poll_s: int = _seconds("SCHEDULER_POLL_S", 15, most=3_600)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read `environ` (the process's own by default); an empty value counts as not set.
+
+        Raises:
+            ConfigError: for the first variable that is wrong or missing.
+        """
+        source = os.environ if environ is None else environ
+        known = {str(field.alias): field for field in cls.model_fields.values()}
+        given = {name: source[name] for name in known if source.get(name)}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            variable = str(error.errors()[0]["loc"][0])
+            takes = known[variable].description or "another value"
+            raise ConfigError(variable, _shown(variable, given[variable]), takes) from None
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.redis_url and self.redis_host:
+            raise ConfigError("REDIS_HOST", repr(self.redis_host), "nothing while REDIS_URL is set")
+        if self.redis_mode != "standalone" and not self.redis_nodes:
+            takes = f"host:port,host:port,… while REDIS_MODE is {self.redis_mode}"
+            raise ConfigError("REDIS_NODES", "nothing", takes)
+        if self.redis_mode == "standalone" and self.redis_nodes:
+            takes = "nothing while REDIS_MODE is standalone; set it to sentinel or cluster"
+            raise ConfigError("REDIS_NODES", repr(self.redis_nodes), takes)
+        if self.app_env == "production" and self.secret_key == DEFAULT_SECRET_KEY:
+            takes = "at least 32 random characters while APP_ENV is production"
+            raise ConfigError("SECRET_KEY", "nothing, or the default", takes)
+        return self
+
+    @property
+    def coordination_url(self) -> str | None:
+        """The URL of the standalone coordination Redis, or None where there is none."""
+        if self.redis_url or not self.redis_host:
+            return self.redis_url
+        scheme = "rediss" if self.redis_tls else "redis"
+        user, password = quote(self.redis_username or ""), quote(self.redis_password or "", safe="")
+        login = f"{user}:{password}@" if user or password else ""
+        return f"{scheme}://{login}{self.redis_host}:{self.redis_port}/0"
+
+    @property
+    def has_redis(self) -> bool:
+        """Whether any coordination Redis is configured; without one, memory serves one process."""
+        return self.redis_mode != "standalone" or self.coordination_url is not None
+
+    @property
+    def label(self) -> str:
+        """The name that operators know this instance by: `INSTANCE_ID`, or the host's name."""
+        return self.instance_label or socket.gethostname()
+
+
+def _shown(variable: str, value: str) -> str:
+    """The value as an error may show it: never a secret, never a URL's password."""
+    if _SECRET_NAMES.search(variable):
+        return f"{len(value)} characters"
+    return repr(_URL_PASSWORD.sub("***", value))

@@ -1,0 +1,108 @@
+"""What the service counts, in one place: names, labels and units as Prometheus wants them.
+
+Labels are of bounded sets only: never a key, an account or a raw path. One `Metrics` is built by
+`bootstrap` and handed on; nothing registers itself at import.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import generate_latest as exposition
+from prometheus_client.multiprocess import MultiProcessCollector
+
+_REDIS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+_RUN_SECONDS = (0.01, 0.1, 1, 10, 60, 300, 600)
+
+
+class Metrics:
+    """Every metric of one process.
+
+    Args:
+        multiprocess_folder: where gunicorn's workers share their figures, or None for one process.
+    """
+
+    def __init__(self, *, multiprocess_folder: str | None = None) -> None:
+        self._multiprocess_folder = multiprocess_folder
+        self.registry = CollectorRegistry()
+        self._http()
+        self._redis()
+        self._coordination()
+        self._cron()
+
+    def _counter(self, name: str, help_: str, *labels: str) -> Counter:
+        return Counter(f"taskflow_{name}", help_, labels, registry=self.registry)
+
+    def _http(self) -> None:
+        self.http_requests = self._counter(
+            "http_requests_total", "Requests answered.", "method", "route", "status"
+        )
+        self.http_seconds = Histogram(
+            "taskflow_http_request_seconds",
+            "Time from the first hook to the answer.",
+            ("method", "route"),
+            registry=self.registry,
+        )
+        self.http_in_flight = Gauge(
+            "taskflow_http_in_flight",
+            "Requests being worked on.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+
+    def _redis(self) -> None:
+        self.redis_seconds = Histogram(
+            "taskflow_redis_call_seconds",
+            "Time of one pipeline, by purpose.",
+            ("purpose",),
+            buckets=_REDIS_SECONDS,
+            registry=self.registry,
+        )
+        self.redis_failures = self._counter(
+            "redis_failures_total", "Calls without a usable answer.", "purpose", "kind"
+        )
+        self.redis_breaker_open = Gauge(
+            "taskflow_redis_breaker_open",
+            "1 while the breaker refuses calls, 0.5 while it tries one.",
+            ("purpose",),
+            registry=self.registry,
+            multiprocess_mode="max",
+        )
+        self.redis_scripts_reloaded = self._counter(
+            "redis_scripts_reloaded_total", "Scripts a server had forgotten.", "script"
+        )
+
+    def _coordination(self) -> None:
+        self.locks = self._counter("lock_acquisitions_total", "Attempts to lock.", "outcome")
+        self.locks_unprotected = self._counter(
+            "lock_unprotected_total", "Passages without a lock while Redis was away."
+        )
+        self.limits = self._counter(
+            "rate_limit_decisions_total", "Requests decided.", "endpoint", "outcome"
+        )
+        self.cache = self._counter("cache_events_total", "What the cache did.", "event")
+
+    def _cron(self) -> None:
+        self.cron_runs = self._counter("cron_runs_total", "Runs ended.", "job", "outcome")
+        self.cron_rows = self._counter("cron_rows_total", "Rows changed by runs.", "job")
+        self.cron_seconds = Histogram(
+            "taskflow_cron_run_seconds",
+            "Time of one run.",
+            ("job",),
+            buckets=_RUN_SECONDS,
+            registry=self.registry,
+        )
+        self.cron_last_success = Gauge(
+            "taskflow_cron_last_success_timestamp_seconds",
+            "When a run last succeeded here.",
+            ("job",),
+            registry=self.registry,
+            multiprocess_mode="mostrecent",
+        )
+
+    def render(self) -> tuple[bytes, str]:
+        """The exposition, of all workers where they share a folder, and its content type."""
+        registry = self.registry
+        if self._multiprocess_folder:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, path=self._multiprocess_folder)
+        return exposition(registry), CONTENT_TYPE_LATEST
