@@ -1,0 +1,102 @@
+"""Two clocks of a Redis call: the deadline of one operation, and the budget of one request.
+
+redis-py's `socket_timeout` is per read, so a server that drips its answer byte by byte can hold a
+caller for ever. `DeadlineSocket` gives every read and write what is left of the operation. All
+Redis work of one request shares a budget, which counts only time spent waiting for Redis.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, cast
+
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+
+_operation = threading.local()
+_budget: ContextVar[Budget | None] = ContextVar("redis_budget", default=None)
+
+
+class Budget:
+    """What one request may still wait for Redis, seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.left_s = seconds
+
+    def spend(self, seconds: float) -> None:
+        self.left_s -= seconds
+
+
+def start_budget(seconds: float) -> None:
+    """Give the current request a budget; `end_budget` takes it away."""
+    _budget.set(Budget(seconds))
+
+
+def end_budget() -> None:
+    _budget.set(None)
+
+
+def current_budget() -> Budget | None:
+    """The running request's budget; None outside requests, where only purposes' timeouts hold."""
+    return _budget.get()
+
+
+@contextlib.contextmanager
+def operation(seconds: float) -> Iterator[None]:
+    """Everything this thread does on a `DeadlineSocket` inside must end within `seconds`."""
+    _operation.until = time.monotonic() + seconds
+    try:
+        yield
+    finally:
+        _operation.until = None
+
+
+def _left() -> float | None:
+    until = getattr(_operation, "until", None)
+    if until is None:
+        return None
+    left = cast(float, until) - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the operation's deadline has passed")
+    return left
+
+
+class DeadlineSocket:
+    """A socket whose reads and writes end with the thread's operation."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def recv_into(self, *args: Any) -> int:
+        left = _left()
+        if left is not None:
+            self._sock.settimeout(left)
+        return self._sock.recv_into(*args)
+
+    def sendall(self, *args: Any) -> None:
+        left = _left()
+        if left is not None:
+            self._sock.settimeout(left)
+        self._sock.sendall(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+class DeadlineConnection(Connection):
+    def _connect(self) -> Any:
+        return DeadlineSocket(super()._connect())  # type: ignore[no-untyped-call]  # untyped there
+
+
+class DeadlineSSLConnection(SSLConnection):
+    def _connect(self) -> Any:
+        return DeadlineSocket(super()._connect())  # type: ignore[no-untyped-call]  # untyped there
+
+
+class DeadlineUnixConnection(UnixDomainSocketConnection):
+    def _connect(self) -> Any:
+        return DeadlineSocket(super()._connect())  # type: ignore[no-untyped-call]  # untyped there

@@ -1,0 +1,113 @@
+"""The scripts on the servers: load them on every node, and see which node has which.
+
+Primaries and replicas alike: a replica that is promoted must not answer NOSCRIPT to the first of
+everybody's calls at once. (If it does, each call reloads what it needs.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import structlog
+
+from app.config import Settings
+from app.coordination import purposes
+from app.coordination.client import ScriptClient, from_url, load_command
+from app.coordination.scripts import ScriptRegistry
+from app.coordination.topology import Node
+from app.errors import ConfigError, CoordinationError
+from app.metrics import Metrics
+
+_TIMEOUT_S = 5.0
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptStatus:
+    name: str
+    version: int
+    sha: str
+    loaded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """`node` is host:port or a socket's path; `role` is `primary` or `replica`."""
+
+    node: str
+    role: str
+    scripts: tuple[ScriptStatus, ...]
+
+    def as_dict(self) -> Mapping[str, Any]:
+        return asdict(self)
+
+
+def target(settings: Settings, url: str | None = None) -> ScriptClient:
+    """A client for operators: patient, and for `url` if given, else the configured Redis.
+
+    Raises:
+        ConfigError: no URL, and no Redis is configured.
+    """
+    if url is None and not settings.has_redis:
+        raise ConfigError("REDIS_URL", "nothing", "the Redis to load the scripts into, or --url")
+    try:
+        topology, options = from_url(url) if url else purposes.coordination(settings)
+    except ValueError as error:
+        raise ConfigError("--url", repr(url), "redis://, rediss:// or unix://") from error
+    return ScriptClient(
+        purpose="operator",
+        topology=topology,
+        options=options,
+        timeout_s=_TIMEOUT_S,
+        metrics=Metrics(),
+    )
+
+
+def load(client: ScriptClient, scripts: ScriptRegistry) -> list[NodeStatus]:
+    """Load every script on every node, and return what the nodes hold then.
+
+    Raises:
+        CoordinationError: a node could not be reached or refused; earlier nodes are loaded.
+    """
+    for node in client.nodes():
+        client.on_node(node, [load_command(script) for script in scripts.values()])
+    return status(client, scripts)
+
+
+def status(client: ScriptClient, scripts: ScriptRegistry) -> list[NodeStatus]:
+    """Which node has which script.
+
+    Raises:
+        CoordinationError: a node could not be asked.
+    """
+    return [_status_of(client, node, scripts) for node in client.nodes()]
+
+
+def load_at_start(settings: Settings, scripts: ScriptRegistry) -> None:
+    """Load everything everywhere if that is possible now; calls reload what is missing anyway."""
+    if not settings.has_redis:
+        _log.warning("redis.absent", detail="limits, locks and cache are this process's own")
+        return
+    client = target(settings)
+    try:
+        nodes: Sequence[NodeStatus] = load(client, scripts)
+        _log.info("scripts.loaded", nodes=len(nodes), scripts=len(scripts))
+    except CoordinationError as error:
+        _log.warning("scripts.not_loaded", kind=error.kind)
+    finally:
+        client.close()
+
+
+def _status_of(client: ScriptClient, node: Node, scripts: ScriptRegistry) -> NodeStatus:
+    shas = [script.sha for script in scripts.values()]
+    (present,) = client.on_node(node, [("SCRIPT", "EXISTS", *shas)])
+    return NodeStatus(
+        str(node.address),
+        node.role,
+        tuple(
+            ScriptStatus(script.name, script.version, script.sha, bool(there))
+            for script, there in zip(scripts.values(), present, strict=True)
+        ),
+    )

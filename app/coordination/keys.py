@@ -1,0 +1,67 @@
+"""Every key name, in one place.
+
+`tf:1:{<slot>}:…`: the service, the version of the key layout, and the hash tag that puts the keys
+of one decision on one cluster slot. What comes from outside is escaped and bounded, so that no
+name can break out of its slot or grow without limit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import NamedTuple
+
+_PREFIX = "tf:1"
+_MOST_BYTES = 200
+_UNSAFE = re.compile(r"[\x00-\x20{}%\x7f-\x9f]")
+
+
+def safe(name: str) -> str:
+    """`name` as part of a key: no control character, space or brace, at most 200 bytes.
+
+    Longer names keep their beginning and end in a hash of the whole, so that two stay two.
+    """
+    text = _UNSAFE.sub(lambda match: "".join(f"%{b:02x}" for b in match[0].encode()), name)
+    raw = text.encode()
+    if len(raw) <= _MOST_BYTES:
+        return text
+    digest = hashlib.blake2b(raw, digest_size=16).hexdigest()
+    return f"{raw[: _MOST_BYTES - 33].decode(errors='ignore')}~{digest}"
+
+
+class LockKeys(NamedTuple):
+    lease: str
+    fence: str
+
+
+class CronKeys(NamedTuple):
+    lease: str
+    done: str
+
+
+class CacheKeys(NamedTuple):
+    entry: str
+    meta: str
+    tags: str
+    fill: str
+
+
+def lock(name: str) -> LockKeys:
+    slot = f"{_PREFIX}:{{lock:{safe(name)}}}"
+    return LockKeys(f"{slot}:lease", f"{slot}:fence")
+
+
+def cron(job: str, slot_s: int) -> CronKeys:
+    slot = f"{_PREFIX}:{{cron:{safe(job)}}}"
+    return CronKeys(f"{slot}:lease", f"{slot}:done:{slot_s}")
+
+
+def rate(identity: str, limit: str) -> str:
+    return f"{_PREFIX}:{{{safe(identity)}}}:rate:{safe(limit)}"
+
+
+def cache(namespace: str, key: str) -> CacheKeys:
+    slot, entry = f"{_PREFIX}:{{{safe(namespace)}}}", safe(key)
+    return CacheKeys(
+        f"{slot}:entry:{entry}", f"{slot}:meta", f"{slot}:tags", f"{slot}:fill:{entry}"
+    )

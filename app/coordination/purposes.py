@@ -1,0 +1,96 @@
+"""Redis by purpose: which server, which time-out, and what its health is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.config import Settings
+from app.coordination import failures, keys
+from app.coordination.absent import NoRedis, Scripting
+from app.coordination.client import ScriptClient, from_url
+from app.coordination.scripts import Call, ScriptRegistry
+from app.coordination.topology import Address, Cluster, Sentinels, Topology
+from app.errors import CoordinationError
+from app.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Purposes:
+    """One client for each purpose, so that a slow cache cannot use up the limiter's connections."""
+
+    limiter: Scripting
+    cache: Scripting
+    lock: Scripting
+
+    def __iter__(self) -> Iterator[Scripting]:
+        return iter((self.limiter, self.cache, self.lock))
+
+    def close(self) -> None:
+        for client in self:
+            client.close()
+
+
+def build(settings: Settings, metrics: Metrics) -> Purposes:
+    """The clients that `settings` ask for; nothing connects before the first call."""
+    if not settings.has_redis:
+        return Purposes(NoRedis("limiter"), NoRedis("cache"), NoRedis("lock"))
+    topology, options = coordination(settings)
+
+    def client(purpose: str, timeout_ms: int, url: str | None = None) -> ScriptClient:
+        where, how = from_url(url) if url else (topology, options)
+        return ScriptClient(
+            purpose=purpose,
+            topology=where,
+            options=how,
+            timeout_s=timeout_ms / 1000,
+            metrics=metrics,
+            max_connections=settings.redis_max_connections,
+        )
+
+    return Purposes(
+        limiter=client("limiter", settings.limiter_timeout_ms),
+        cache=client("cache", settings.cache_timeout_ms, settings.cache_redis_url),
+        lock=client("lock", settings.lock_timeout_ms),
+    )
+
+
+def coordination(settings: Settings) -> tuple[Topology, dict[str, Any]]:
+    """The coordination Redis: its topology, and the connection options of its nodes."""
+    if settings.redis_mode == "standalone":
+        return from_url(settings.coordination_url or "")
+    nodes = [_address(node) for node in (settings.redis_nodes or "").split(",")]
+    options: dict[str, Any] = {
+        "username": settings.redis_username,
+        "password": settings.redis_password,
+        "ssl": settings.redis_tls,
+    }
+    options = {name: value for name, value in options.items() if value}
+    if settings.redis_mode == "cluster":
+        return Cluster(nodes, options), options
+    return Sentinels(nodes, settings.redis_sentinel_service, {}), options
+
+
+def health(purposes: Purposes, scripts: ScriptRegistry) -> list[Mapping[str, str]]:
+    """For each purpose its name, `pass` or `warn`, and what its loss means.
+
+    The probe is a script that changes nothing: PING answers under CLUSTERDOWN and NOREPLICAS too.
+    """
+    probe = Call(scripts["lock_release.v1"], [keys.lock("probe").lease], ["nobody"])
+    return [_health_of(client, probe) for client in purposes]
+
+
+def _health_of(client: Scripting, probe: Call) -> Mapping[str, str]:
+    name = f"redis:{client.purpose}"
+    try:
+        client.call(probe)
+    except CoordinationError as error:
+        detail = f"{error.kind}: {failures.ON_LOSS[client.purpose]}"
+        return {"name": name, "status": "warn", "detail": detail}
+    return {"name": name, "status": "pass", "detail": "answers"}
+
+
+def _address(node: str) -> Address:
+    host, _, port = node.strip().rpartition(":")
+    return Address(host, int(port))

@@ -1,0 +1,34 @@
+-- lock_acquire v1 - take a named lock, or say how long it stays taken
+--
+-- KEYS[1] hash   tf:1:{lock:<name>}:lease   token, fence, holder, since; gone when the lease ends
+-- KEYS[2] string tf:1:{lock:<name>}:fence   the last fence minted for this name
+-- ARGV[1] token      random, made by the caller; the same token gets its own lease back
+-- ARGV[2] ttl        lease, ms
+-- ARGV[3] holder     the instance, for operators to read
+-- ARGV[4] fence_ttl  how long the fence outlives the last acquisition, ms
+--
+-- Returns {1, fence, ttl} the lease is the token's; {0, 0, left} another's, for left more ms
+-- Clock: the server's TIME, as the floor of the fence: a fence still rises after a FLUSHALL,
+--   a failover that lost the counter, or the counter's expiry, unless the clock stepped back
+-- Atomic because: two callers between the check and the write would both hold the lock, and a
+--   fence minted apart from the lease could be overtaken by a later holder's
+local held = redis.call('HMGET', KEYS[1], 'token', 'fence')
+
+if held[1] and held[1] ~= ARGV[1] then
+  return {0, 0, redis.call('PTTL', KEYS[1])}
+end
+
+if held[1] then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  return {1, tonumber(held[2]), tonumber(ARGV[2])}
+end
+
+local time = redis.call('TIME')
+local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local last = tonumber(redis.call('GET', KEYS[2]) or '0')
+local fence = string.format('%.0f', math.max(last + 1, now_us))
+
+redis.call('SET', KEYS[2], fence, 'PX', ARGV[4])
+redis.call('HSET', KEYS[1], 'token', ARGV[1], 'fence', fence, 'holder', ARGV[3], 'since', time[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return {1, tonumber(fence), tonumber(ARGV[2])}

@@ -1,0 +1,161 @@
+"""cache_read, cache_store and tag_invalidate, on every server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.coordination import keys
+from tests.lua.conftest import ScriptServer
+from tests.support.waiting import eventually
+
+NAMES = keys.cache("project:1", "tasks:first page")
+META_TTL, TTL = 60_000, 5_000
+
+
+def read(server: ScriptServer, token: str = "t", epoch: str = "e1", lease: int = 5_000) -> Any:
+    return server.run("cache_read.v1", [*NAMES], token, lease, epoch, META_TTL)
+
+
+def store(
+    server: ScriptServer,
+    miss: Any,
+    value: str,
+    *,
+    tags: str = "tasks",
+    token: str = "t",
+) -> int:
+    _, sequence, epoch, _ = miss
+    args = (token, sequence, epoch, TTL, META_TTL, tags, value)
+    return int(server.run("cache_store.v1", [*NAMES], *args))
+
+
+def invalidate(server: ScriptServer, *tags: str, most: int = 100, epoch: str = "e2") -> int:
+    return int(
+        server.run("tag_invalidate.v1", [NAMES.meta, NAMES.tags], epoch, META_TTL, most, *tags)
+    )
+
+
+def test_a_miss_then_a_store_then_a_hit(server: ScriptServer) -> None:
+    miss = read(server)
+    assert miss == [0, 0, b"e1", 1]
+    assert store(server, miss, "value") == 1
+    assert read(server) == [1, b"value"]
+
+
+def test_one_caller_loads_and_the_others_are_told_so(server: ScriptServer) -> None:
+    assert read(server, token="a")[3] == 1
+    assert read(server, token="b")[3] == 0
+
+
+def test_a_store_frees_the_fill_lease(server: ScriptServer) -> None:
+    miss = read(server)
+    invalidate(server, "tasks")
+    assert store(server, miss, "old") == 0
+    assert read(server, token="b")[3] == 1
+
+
+def test_a_loader_that_died_is_replaced_when_its_lease_ends(server: ScriptServer) -> None:
+    read(server, token="a", lease=50)
+    eventually(lambda: read(server, token="b")[3] == 1, what="the fill lease to expire")
+
+
+def test_invalidating_a_tag_makes_its_entries_misses(server: ScriptServer) -> None:
+    store(server, read(server), "value", tags="tasks\nlabels")
+    assert invalidate(server, "labels") == 1
+    assert read(server)[0] == 0
+
+
+def test_another_tag_leaves_the_entry_valid(server: ScriptServer) -> None:
+    store(server, read(server), "value")
+    invalidate(server, "members")
+    assert read(server) == [1, b"value"]
+
+
+def test_a_value_loaded_before_a_write_and_stored_after_it_is_refused(
+    server: ScriptServer,
+) -> None:
+    miss = read(server)
+    invalidate(server, "tasks")
+    assert store(server, miss, "old") == 0
+    assert read(server, token="b")[0] == 0
+
+
+def test_a_value_loaded_after_the_write_is_stored(server: ScriptServer) -> None:
+    invalidate(server, "tasks", epoch="e1")
+    miss = read(server)
+    assert miss[1] == 1
+    assert store(server, miss, "new") == 1
+    assert read(server) == [1, b"new"]
+
+
+def test_invalidating_twice_is_harmless(server: ScriptServer) -> None:
+    assert invalidate(server, "tasks") == 1
+    assert invalidate(server, "tasks") == 2
+    store(server, read(server), "value")
+    assert read(server)[0] == 1
+
+
+def test_a_lost_meta_begins_a_new_epoch_in_which_everything_misses(server: ScriptServer) -> None:
+    store(server, read(server), "value")
+    server.do("DEL", NAMES.meta)
+    assert read(server, epoch="e9") == [0, 0, b"e9", 1]
+
+
+def test_a_lost_tag_list_begins_a_new_epoch_in_which_everything_misses(
+    server: ScriptServer,
+) -> None:
+    store(server, read(server), "value")
+    server.do("DEL", NAMES.tags)
+    assert read(server, epoch="e9")[0] == 0
+
+
+def test_another_replication_id_begins_a_new_epoch(server: ScriptServer) -> None:
+    store(server, read(server), "value")
+    server.do("HSET", NAMES.meta, "replid", "of a server that lost our last write")
+    assert read(server, epoch="e9")[:3] == [0, 0, b"e9"]
+
+
+def test_a_store_of_an_earlier_epoch_is_refused(server: ScriptServer) -> None:
+    miss = read(server)
+    server.do("DEL", NAMES.meta)
+    read(server, epoch="e9", token="b")
+    assert store(server, miss, "old") == 0
+
+
+def test_pruning_raises_the_floor_so_that_forgotten_tags_cannot_hide_a_move(
+    server: ScriptServer,
+) -> None:
+    store(server, read(server), "value", tags="a")
+    for tag in "abcde":
+        invalidate(server, tag, most=2)
+    assert server.do("ZCARD", NAMES.tags) == 3
+    assert server.do("HGET", NAMES.meta, "floor") == b"3"
+    assert read(server)[0] == 0
+
+
+def test_an_entry_loaded_at_the_floor_stays_valid(server: ScriptServer) -> None:
+    for tag in "abc":
+        invalidate(server, tag, most=1)
+    miss = read(server)
+    assert miss[1] == 3
+    store(server, miss, "value", tags="a")
+    assert read(server) == [1, b"value"]
+
+
+def test_invalidation_costs_the_same_with_many_entries(server: ScriptServer) -> None:
+    for page in range(50):
+        names = keys.cache("project:1", f"page {page}")
+        args = ("t", 5_000, "e1", META_TTL)
+        _, sequence, epoch, _ = server.run("cache_read.v1", [*names], *args)
+        server.run("cache_store.v1", [*names], "t", sequence, epoch, TTL, META_TTL, "tasks", "v")
+    invalidate(server, "tasks")
+    assert server.do("ZCARD", NAMES.tags) == 2
+
+
+def test_every_key_that_the_cache_writes_expires(server: ScriptServer) -> None:
+    miss = read(server)
+    assert 0 < server.do("PTTL", NAMES.fill) <= 5_000
+    store(server, miss, "value")
+    assert 0 < server.do("PTTL", NAMES.entry) <= TTL
+    assert 0 < server.do("PTTL", NAMES.meta) <= META_TTL
+    assert 0 < server.do("PTTL", NAMES.tags) <= META_TTL
