@@ -19,8 +19,11 @@ _UNSAFE = re.compile(r"[\x00-\x20{}%\x7f-\x9f]")
 def safe(name: str) -> str:
     """`name` as part of a key: no control character, space or brace, at most 200 bytes.
 
-    Longer names keep their beginning and end in a hash of the whole, so that two stay two.
+    Longer names keep their beginning and end in a hash of the whole, so that two stay two. An
+    empty one becomes `%`: a cluster takes `{}` for no hash tag at all.
     """
+    if not name:
+        return "%"
     text = _UNSAFE.sub(lambda match: "".join(f"%{b:02x}" for b in match[0].encode()), name)
     raw = text.encode()
     if len(raw) <= _MOST_BYTES:

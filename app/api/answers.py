@@ -1,0 +1,38 @@
+"""Views as answers: status, Location and ETag, the same way everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response, request
+
+from app.api.json_provider import json_response
+from app.api.schemas.conditions import tag_of
+
+
+def answer(view: Mapping[str, Any]) -> Response:
+    """200 with the view; with its version as ETag where it has one.
+
+    A GET that already holds that version (`If-None-Match`) gets 304 and no body.
+    """
+    response = json_response(view)
+    if "version" in view:
+        response.set_etag(tag_of(view["version"]))
+        response.make_conditional(request)
+    return response
+
+
+def created(view: Mapping[str, Any], location: str) -> Response:
+    """201 with the view, and where it can be read again."""
+    response = answer(view)
+    response.status_code = 201
+    response.headers["Location"] = location
+    return response
+
+
+def no_content() -> Response:
+    """204: done, and nothing to say."""
+    response = Response(status=204)
+    del response.headers["Content-Type"]
+    return response

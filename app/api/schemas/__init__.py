@@ -1,0 +1,1 @@
+"""What goes over the wire: strict bodies and queries in, documented views out."""

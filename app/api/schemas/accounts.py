@@ -1,0 +1,61 @@
+"""Accounts and log-ins, in and out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from pydantic import ConfigDict, Field
+
+from app.api.schemas.base import Body, Line, Text, View
+from app.db.enums import Role
+from app.services.accounts import NAME_MAX, PASSWORD_MAX, PASSWORD_MIN
+
+EMAIL_MAX = 254
+
+
+class Registration(Body):
+    """A new account."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"email": "ann@example.com", "password": "correct horse", "name": "Ann"},
+            ]
+        },
+    )
+
+    email: Text = Field(max_length=EMAIL_MAX, json_schema_extra={"format": "email"})
+    password: Text = Field(repr=False, min_length=PASSWORD_MIN, max_length=PASSWORD_MAX)
+    name: Line = Field(min_length=1, max_length=NAME_MAX)
+
+
+class Credentials(Body):
+    """A log-in. Nothing but the size is checked: a strange e-mail is just a wrong one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"email": "ann@example.com", "password": "correct horse"}]},
+    )
+
+    email: Text = Field(max_length=EMAIL_MAX)
+    password: Text = Field(repr=False, max_length=PASSWORD_MAX)
+
+
+class Account(View):
+    """An account, as its owner sees it."""
+
+    id: UUID
+    email: str
+    name: str
+    role: Role
+    created_at: datetime
+
+
+class Session(View):
+    """A log-in. The token is shown this once; send it as `Authorization: Bearer <token>`."""
+
+    token: str
+    token_type: Literal["Bearer"]
+    expires_at: datetime
+    account: Account

@@ -1,0 +1,33 @@
+"""Sessions: log in, log out."""
+
+from __future__ import annotations
+
+from flask import Response
+from flask_openapi import APIBlueprint, Tag
+
+from app.api.answers import created, no_content
+from app.api.context import actor, container
+from app.api.openapi import named_after_handler, refused
+from app.api.schemas.accounts import Credentials, Session
+
+blueprint = APIBlueprint(
+    "sessions",
+    __name__,
+    url_prefix="/api/v1/sessions",
+    abp_tags=[Tag(name="sessions", description="Log-ins, each with a token of its own.")],
+    operation_id_callback=named_after_handler,
+)
+
+
+@blueprint.post("", responses={201: Session, 401: refused("E-mail or password is wrong.")})
+def log_in(body: Credentials) -> Response:
+    """Log in."""
+    view = container().accounts.log_in(email=body.email, password=body.password)
+    return created(view, "/api/v1/sessions/current")
+
+
+@blueprint.delete("/current", responses={204: None})
+def log_out() -> Response:
+    """Log out: the token is refused from the next request on."""
+    container().accounts.log_out(actor())
+    return no_content()

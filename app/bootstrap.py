@@ -1,0 +1,105 @@
+"""The one composition root: web, scheduler and commands all build their parts here.
+
+Adding a part: construct it in `build`, give it a field in `Container`, and hand it what it needs
+through its constructor. Nothing connects to Redis or the database before it is first used.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from argon2 import PasswordHasher
+
+from app import logs
+from app.config import Settings
+from app.coordination import purposes
+from app.coordination.cache import MemoryCache, RedisCache
+from app.coordination.cron import CronClaims
+from app.coordination.lock import LockService
+from app.coordination.rate_limit import MemoryRates, Rates, RedisRates
+from app.coordination.scripts import ScriptRegistry
+from app.db.engine import Database
+from app.metrics import Metrics
+from app.services.accounts import AccountService
+from app.services.imports import ImportService
+from app.services.projects import ProjectService
+from app.services.stats import StatsService
+from app.services.sweep import SweepService
+from app.services.tasks import TaskService
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The parts of one process. `identity` is its label, process id and a nonce."""
+
+    settings: Settings
+    identity: str
+    metrics: Metrics
+    scripts: ScriptRegistry
+    redis: purposes.Purposes
+    db: Database
+    locks: LockService
+    claims: CronClaims
+    rates: Rates
+    cache: RedisCache
+    accounts: AccountService
+    projects: ProjectService
+    tasks: TaskService
+    stats: StatsService
+    imports: ImportService
+    sweep: SweepService
+
+    def health_of_redis(self) -> list[Mapping[str, str]]:
+        """For each purpose its name, status and detail; empty where no Redis is configured."""
+        return purposes.health(self.redis, self.scripts) if self.settings.has_redis else []
+
+    def close(self) -> None:
+        self.redis.close()
+        self.db.close()
+
+
+def build(settings: Settings) -> Container:
+    """Build every part of a process.
+
+    Raises:
+        ConfigError: for a database URL that cannot serve.
+        ScriptContractError: if a Lua file breaks the contract or the manifest.
+    """
+    identity = f"{settings.label}:{os.getpid()}:{secrets.token_hex(4)}"
+    logs.configure(settings.log_level, instance=identity)
+    metrics = Metrics(multiprocess_folder=settings.prometheus_multiproc_dir)
+    scripts = ScriptRegistry.from_folder()
+    redis = purposes.build(settings, metrics)
+    db = Database(
+        settings.database_url,
+        pool_size=settings.db_pool_size,
+        pool_timeout_ms=settings.db_pool_timeout_ms,
+    )
+    cache = RedisCache(
+        redis.cache,
+        scripts,
+        metrics,
+        ttl_ms=settings.cache_ttl_s * 1000,
+        fallback=MemoryCache(),
+    )
+    return Container(
+        settings=settings,
+        identity=identity,
+        metrics=metrics,
+        scripts=scripts,
+        redis=redis,
+        db=db,
+        locks=LockService(redis.lock, scripts, metrics, holder=identity),
+        claims=CronClaims(redis.lock, scripts, holder=identity),
+        rates=RedisRates(redis.limiter, scripts) if settings.has_redis else MemoryRates(),
+        cache=cache,
+        accounts=AccountService(db, PasswordHasher(), settings.session_ttl_s),
+        projects=ProjectService(db, cache),
+        tasks=TaskService(db, cache),
+        stats=StatsService(db, cache),
+        imports=ImportService(db, cache),
+        sweep=SweepService(db, cache),
+    )

@@ -1,0 +1,43 @@
+"""The words that the database stores, and that its CHECK constraints allow."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class TaskStatus(StrEnum):
+    """Where a task stands. Only an open one can become overdue."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
+OPEN = frozenset({TaskStatus.PENDING, TaskStatus.IN_PROGRESS})
+
+
+class Priority(StrEnum):
+    """How much a task matters, least first."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    URGENT = "urgent"
+
+
+class Role(StrEnum):
+    """What an account may do beyond its own projects."""
+
+    USER = "user"
+    ADMIN = "admin"
+
+
+class Outcome(StrEnum):
+    """How a run of a job ended. A run without one is still going, or its scheduler died."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    FENCED_OUT = "fenced_out"
+    ABANDONED = "abandoned"
+    MISSED = "missed"

@@ -1,0 +1,192 @@
+"""The tables. `migrations/` creates them; a test keeps the two alike."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeEngine
+
+from app.db.enums import Outcome, Priority, Role, TaskStatus
+from app.db.types import UtcDateTime, new_id
+
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+_UNMARKED = text("status IN ('pending', 'in_progress') AND overdue_at IS NULL")
+_PENDING = text("done_at IS NULL")
+
+
+def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
+    allowed = ", ".join(f"'{word}'" for word in words)
+    return CheckConstraint(f"{column} IN ({allowed})", name=column)
+
+
+class Base(DeclarativeBase):
+    """Every table's base: one metadata, one way of naming constraints, one type for each kind."""
+
+    metadata = MetaData(naming_convention=_NAMES)
+    type_annotation_map: ClassVar[dict[Any, TypeEngine[Any]]] = {
+        datetime: UtcDateTime(),
+        UUID: Uuid(),
+        dict[str, Any]: JSON().with_variant(JSONB(), "postgresql"),
+    }
+
+
+class Account(Base):
+    """Someone who may log in. `email` is lower case."""
+
+    __tablename__ = "accounts"
+    __table_args__ = (_one_of("role", Role),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    email: Mapped[str] = mapped_column(String(254), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    password_hash: Mapped[str] = mapped_column(String(255))
+    role: Mapped[str] = mapped_column(String(16), default=Role.USER)
+    disabled_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class AccountSession(Base):
+    """One log-in. The token itself is never stored, only the hex of its SHA-256."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    account_id: Mapped[UUID] = mapped_column(
+        ForeignKey("accounts.id", ondelete="CASCADE"), index=True
+    )
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class Project(Base):
+    """What tasks belong to, and what decides who may see them."""
+
+    __tablename__ = "projects"
+    __table_args__ = (Index(None, "owner_id", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(200))
+    description: Mapped[str] = mapped_column(Text, default="")
+    version: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Task(Base):
+    """A piece of work. `overdue_at` is when the sweep marked it, and None otherwise.
+
+    The identifier rises with creation, so `(project_id, id)` serves lists in that order. The
+    partial index holds only what the sweep has still to mark.
+    """
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        _one_of("status", TaskStatus),
+        _one_of("priority", Priority),
+        Index(None, "project_id", "id"),
+        Index("ix_tasks_unmarked", "due_at", postgresql_where=_UNMARKED, sqlite_where=_UNMARKED),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    title: Mapped[str] = mapped_column(String(500))
+    description: Mapped[str] = mapped_column(Text, default="")
+    status: Mapped[str] = mapped_column(String(16), default=TaskStatus.PENDING)
+    priority: Mapped[str] = mapped_column(String(16), default=Priority.MEDIUM)
+    due_at: Mapped[datetime | None]
+    assignee_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
+    version: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+    overdue_at: Mapped[datetime | None]
+
+    labels: Mapped[list[TaskLabel]] = relationship(
+        cascade="all, delete-orphan", passive_deletes=True, order_by="TaskLabel.name"
+    )
+
+
+class TaskLabel(Base):
+    """One word on one task."""
+
+    __tablename__ = "task_labels"
+
+    task_id: Mapped[UUID] = mapped_column(
+        ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(String(50), primary_key=True, index=True)
+
+
+class Outbox(Base):
+    """An event, written with the change that it tells of. `done_at` is None until handed on."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        Index("ix_outbox_pending", "created_at", postgresql_where=_PENDING, sqlite_where=_PENDING),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    kind: Mapped[str] = mapped_column(String(64))
+    subject_id: Mapped[UUID]
+    project_id: Mapped[UUID | None]
+    payload: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    done_at: Mapped[datetime | None]
+
+
+class CronJob(Base):
+    """Who may run a job: one row for each. Times are the database's clock in ms since the epoch."""
+
+    __tablename__ = "cron_jobs"
+
+    job: Mapped[str] = mapped_column(String(64), primary_key=True)
+    fence: Mapped[int] = mapped_column(BigInteger, default=0)
+    holder: Mapped[str] = mapped_column(String(200), default="")
+    slot: Mapped[int] = mapped_column(BigInteger, default=0)
+    lease_until: Mapped[int] = mapped_column(BigInteger, default=0)
+    paused: Mapped[bool] = mapped_column(default=False)
+
+
+class CronRun(Base):
+    """The ledger: one row for each slot (epoch seconds) of a job. `rows` adds up over attempts."""
+
+    __tablename__ = "cron_runs"
+    __table_args__ = (_one_of("outcome", Outcome),)
+
+    job: Mapped[str] = mapped_column(String(64), primary_key=True)
+    slot: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    attempt: Mapped[int]
+    fence: Mapped[int] = mapped_column(BigInteger)
+    instance: Mapped[str] = mapped_column(String(200))
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None] = mapped_column(String(16))
+    rows: Mapped[int] = mapped_column(default=0)

@@ -1,0 +1,46 @@
+"""`python -m app.scheduler`: one scheduler process. Run as many as you like."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+import structlog
+
+from app import bootstrap
+from app.config import Settings
+from app.errors import ConfigError
+from app.scheduler.jobs import table
+from app.scheduler.loop import Loop
+from app.scheduler.runner import Runner
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT, which stop a sweep between two batches; the exit code."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        container = bootstrap.build(Settings.from_env())
+    except ConfigError as error:
+        print(f"taskflow: {error}", file=sys.stderr)
+        return 2
+    log = structlog.get_logger("app.scheduler")
+    runner = Runner(
+        container.db,
+        container.claims,
+        container.metrics,
+        instance=container.identity,
+        stopping=stopping,
+    )
+    poll_s = container.settings.scheduler_poll_s
+    log.info("scheduler.started", poll_s=poll_s)
+    Loop(runner, table(container), poll_s=poll_s, stopping=stopping).run()
+    container.close()
+    log.info("scheduler.ended")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Use cases. Each method: one transaction, then the invalidation, then the answer."""

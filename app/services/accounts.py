@@ -1,0 +1,219 @@
+"""Accounts and their sessions."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import UTC, datetime, timedelta
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from email_validator import EmailNotValidError, validate_email
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.db.engine import Database
+from app.db.enums import Role
+from app.db.models import Account, AccountSession
+from app.db.types import db_now, new_id
+from app.errors import Conflict, InvalidCredentials, NotFound, Unauthenticated
+from app.services.actor import Actor
+from app.services.text_rules import checked, text_rule, word_rule
+from app.services.views import AccountView, SessionView, account_view, rfc3339
+
+PASSWORD_MIN, PASSWORD_MAX = 8, 128
+NAME_MAX = 200
+_TOKEN_BYTES = 32
+
+
+def _email(value: object) -> str:
+    """Rule: an address in its normal form, lower case throughout.
+
+    Raises:
+        ValueError: it is not an address.
+    """
+    try:
+        found = validate_email(str(value).strip(), check_deliverability=False)
+    except EmailNotValidError:
+        raise ValueError("must be an e-mail address, such as name@example.com") from None
+    return found.normalized.lower()
+
+
+_RULES = {
+    "email": _email,
+    "password": text_rule(least=PASSWORD_MIN, most=PASSWORD_MAX),
+    "name": text_rule(least=1, most=NAME_MAX, strip=True),
+    "role": word_rule(Role),
+}
+
+
+class AccountService:
+    """Registers, logs in and out, and says who a token belongs to.
+
+    Args:
+        hasher: argon2 with the parameters of today; older hashes are renewed at log-in.
+        session_ttl_s: how long a session lasts, in seconds.
+    """
+
+    def __init__(self, db: Database, hasher: PasswordHasher, session_ttl_s: int) -> None:
+        self._db = db
+        self._hasher = hasher
+        self._session_ttl = timedelta(seconds=session_ttl_s)
+        # Verified for unknown addresses, so that these take as long as a wrong password.
+        self._dummy_hash = hasher.hash(secrets.token_urlsafe(_TOKEN_BYTES))
+
+    def register(self, *, email: str, password: str, name: str) -> AccountView:
+        """Store a new account with the role `user`.
+
+        Raises:
+            InvalidInput: a field is out of bounds.
+            Conflict: the address is taken.
+        """
+        return self.create(email=email, password=password, name=name, role=Role.USER)
+
+    def create(self, *, email: str, password: str, name: str, role: str) -> AccountView:
+        """Store a new account with any role; for operators.
+
+        Raises:
+            InvalidInput: a field is out of bounds.
+            Conflict: the address is taken.
+        """
+        given = {"email": email, "password": password, "name": name, "role": role}
+        kept = checked(_RULES, given)
+        password_hash = self._hasher.hash(kept["password"])
+        now = datetime.now(UTC)
+
+        def store(session: Session) -> AccountView:
+            account = Account(
+                id=new_id(),
+                email=kept["email"],
+                name=kept["name"],
+                role=kept["role"],
+                password_hash=password_hash,
+                created_at=now,
+                updated_at=now,
+            )
+            session.add(account)
+            session.flush()
+            return account_view(account)
+
+        try:
+            return self._db.retrying(store)
+        except IntegrityError:
+            raise Conflict("An account with this e-mail address exists.") from None
+
+    def log_in(self, *, email: str, password: str) -> SessionView:
+        """Open a session. One argon2 verification is made whoever asks, and no row is locked by it.
+
+        Raises:
+            InvalidCredentials: unknown address, wrong password or disabled account alike.
+        """
+        account = self._account_of(email)
+        verified = self._verify(account.password_hash if account else self._dummy_hash, password)
+        if account is None or not verified or account.disabled_at is not None:
+            raise InvalidCredentials("E-mail address or password is wrong.")
+        return self._open_session(account, password)
+
+    def log_out(self, actor: Actor) -> None:
+        """Revoke the session that the actor came with; again does nothing."""
+        self._db.retrying(
+            lambda session: session.execute(
+                update(AccountSession)
+                .where(AccountSession.id == actor.session_id, AccountSession.revoked_at.is_(None))
+                .values(revoked_at=db_now())
+            )
+        )
+
+    def authenticate(self, token: str) -> Actor:
+        """Whose token it is, in one query.
+
+        Raises:
+            Unauthenticated: unknown, expired or revoked, or the account is disabled.
+        """
+        found = (
+            select(Account.id, AccountSession.id, Account.role)
+            .join(Account, Account.id == AccountSession.account_id)
+            .where(AccountSession.token_hash == _digest(token))
+            .where(AccountSession.revoked_at.is_(None), AccountSession.expires_at > db_now())
+            .where(Account.disabled_at.is_(None))
+        )
+        with self._db.read() as session:
+            row = session.execute(found).one_or_none()
+        if row is None:
+            raise Unauthenticated("The token is unknown, expired or revoked.")
+        return Actor(account_id=row[0], session_id=row[1], role=row[2])
+
+    def me(self, actor: Actor) -> AccountView:
+        """The actor's own account.
+
+        Raises:
+            NotFound: it was deleted meanwhile.
+        """
+        with self._db.read() as session:
+            account = session.get(Account, actor.account_id)
+        if account is None:
+            raise NotFound("account")
+        return account_view(account)
+
+    def _account_of(self, email: str) -> Account | None:
+        try:
+            wanted = _email(email)
+        except ValueError:
+            return None
+        with self._db.read() as session:
+            return session.scalar(select(Account).where(Account.email == wanted))
+
+    def _open_session(self, account: Account, password: str) -> SessionView:
+        token = secrets.token_urlsafe(_TOKEN_BYTES)
+        now = datetime.now(UTC)
+        expires_at = (now + self._session_ttl).replace(microsecond=0)
+        renewed = self._renewed_hash(account.password_hash, password)
+
+        def store(session: Session) -> None:
+            session.add(
+                AccountSession(
+                    id=new_id(),
+                    account_id=account.id,
+                    token_hash=_digest(token),
+                    created_at=now,
+                    expires_at=expires_at,
+                )
+            )
+            if renewed is not None:
+                _renew_hash(session, account, renewed)
+
+        self._db.retrying(store)
+        return {
+            "token": token,
+            "token_type": "Bearer",
+            "expires_at": rfc3339(expires_at),
+            "account": account_view(account),
+        }
+
+    def _verify(self, password_hash: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(password_hash, _raw(password))
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def _renewed_hash(self, password_hash: str, password: str) -> str | None:
+        """The password under today's parameters, where the stored hash has older ones."""
+        if not self._hasher.check_needs_rehash(password_hash):
+            return None
+        return self._hasher.hash(_raw(password))
+
+
+def _renew_hash(session: Session, account: Account, renewed: str) -> None:
+    """Store the new hash, unless the password was changed since the old one was verified."""
+    unchanged = (Account.id == account.id) & (Account.password_hash == account.password_hash)
+    session.execute(update(Account).where(unchanged).values(password_hash=renewed))
+
+
+def _raw(text: str) -> bytes:
+    """The text's bytes, also of half a surrogate pair, which JSON can carry."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(_raw(token)).hexdigest()

@@ -1,0 +1,33 @@
+"""What the services need from elsewhere, as protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+Load = Callable[[], Any]
+
+TASKS = "tasks"
+
+
+class Cache(Protocol):
+    """Values that can be loaded again. Implemented in `app/coordination/cache.py`."""
+
+    def fetch(self, namespace: str, key: str, *, tags: Sequence[str], load: Load) -> Any:
+        """The JSON value under `key`, kept or loaded; `load` opens its own fresh session."""
+        ...
+
+    def invalidate(self, namespace: str, tags: Sequence[str]) -> None:
+        """After the commit, before the answer. Never raises."""
+        ...
+
+
+def project_namespace(project_id: UUID) -> str:
+    """The namespace of everything cached that depends on one project."""
+    return f"project:{project_id}"
+
+
+def forget_tasks(cache: Cache, project_id: UUID) -> None:
+    """Invalidate everything that depends on the project's tasks."""
+    cache.invalidate(project_namespace(project_id), [TASKS])

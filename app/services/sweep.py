@@ -1,0 +1,89 @@
+"""The overdue sweep's own work: marking, in batches. When and by whom is the scheduler's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Update, exists, insert, select, update
+from sqlalchemy.orm import Session
+
+from app.db.engine import Database
+from app.db.models import Outbox, Task
+from app.db.queries import is_late
+from app.db.types import db_now, new_id
+from app.services.ports import Cache, forget_tasks
+from app.services.views import rfc3339
+
+EVENT = "task.overdue"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one batch did: 0 rows means that none was left, or that others hold what is left."""
+
+    rows: int
+    project_ids: frozenset[UUID]
+
+
+class SweepService:
+    """Marks overdue tasks. `overdue_at IS NULL` is the cursor: a successor just goes on."""
+
+    def __init__(self, db: Database, cache: Cache) -> None:
+        self._db = db
+        self._cache = cache
+
+    def run_batch(self, session: Session, *, now_limit: int, skip_locked: bool = True) -> Batch:
+        """Mark up to `now_limit` tasks that are overdue now, and write their events.
+
+        Args:
+            session: of the caller's transaction, which began with the fenced renewal.
+            skip_locked: pass by rows that others hold (PostgreSQL); without it, wait for them.
+        """
+        marked = session.execute(_mark(now_limit, skip_locked=skip_locked)).all()
+        if marked:
+            session.execute(insert(Outbox), [_event(row) for row in marked])
+        return Batch(rows=len(marked), project_ids=frozenset(row.project_id for row in marked))
+
+    def remaining(self, session: Session) -> int:
+        """1 if any overdue task is unmarked, else 0."""
+        return int(
+            bool(session.scalar(select(exists().where(is_late(), Task.overdue_at.is_(None)))))
+        )
+
+    def invalidate(self, project_ids: Iterable[UUID]) -> None:
+        """After the batch's commit: forget what caches hold of these projects' tasks."""
+        for project_id in project_ids:
+            forget_tasks(self._cache, project_id)
+
+
+def _mark(limit: int, *, skip_locked: bool) -> Update:
+    """The rows are chosen in a CTE, which a lock keeps PostgreSQL from running twice."""
+    chosen = (
+        select(Task.id)
+        .where(is_late(), Task.overdue_at.is_(None))
+        .order_by(Task.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=skip_locked)
+        .cte("chosen")
+    )
+    return (
+        update(Task)
+        .where(Task.id.in_(select(chosen.c.id)))
+        .values(overdue_at=db_now(), updated_at=db_now(), version=Task.version + 1)
+        .returning(Task.id, Task.project_id, Task.due_at, Task.overdue_at)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _event(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "kind": EVENT,
+        "subject_id": row.id,
+        "project_id": row.project_id,
+        "payload": {"due_at": rfc3339(row.due_at), "overdue_at": rfc3339(row.overdue_at)},
+        "created_at": row.overdue_at,
+    }

@@ -1,0 +1,99 @@
+"""Settings: what is taken, and the one line for what is not."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from app.config import DEFAULT_SECRET_KEY, Settings
+from app.errors import ConfigError
+
+
+def test_nothing_set_means_an_embedded_database_and_no_redis() -> None:
+    settings = Settings.from_env({})
+    assert settings.database_url == "sqlite:///data/taskflow.db"
+    assert settings.has_redis is False
+    assert settings.coordination_url is None
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert Settings.from_env({"REDIS_URL": "", "REDIS_PORT": ""}).redis_port == 6379
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings.from_env({}).redis_port = 1  # type: ignore[misc]  # what the test is about
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        ({"REDIS_PORT": "abc"}, "REDIS_PORT: got 'abc', takes a port number, 1 to 65535"),
+        ({"REDIS_PORT": "70000"}, "REDIS_PORT: got '70000', takes a port number, 1 to 65535"),
+        ({"REDIS_TLS": "perhaps"}, "REDIS_TLS: got 'perhaps', takes true or false"),
+        ({"DB_POOL_SIZE": "0"}, "DB_POOL_SIZE: got '0', takes a whole number, 1 to 200"),
+        ({"REDIS_MODE": "ring"}, "REDIS_MODE: got 'ring', takes standalone, sentinel or cluster"),
+        ({"APP_ENV": "staging"}, "APP_ENV: got 'staging', takes development or production"),
+        (
+            {"RATE_LIMIT_READS": "lots"},
+            "RATE_LIMIT_READS: got 'lots', takes limits joined by ';', "
+            "such as 300/minute;5000/hour",
+        ),
+        (
+            {"DATABASE_URL": "mysql://db/x"},
+            "DATABASE_URL: got 'mysql://db/x', takes sqlite:///file or postgresql://user@host/name",
+        ),
+        ({"REDIS_MODE": "cluster"}, "REDIS_NODES: got nothing, takes host:port,host:port,… while"),
+        (
+            {"REDIS_NODES": "a:1"},
+            "REDIS_NODES: got 'a:1', takes nothing while REDIS_MODE is standalone",
+        ),
+        (
+            {"REDIS_URL": "redis://a", "REDIS_HOST": "b"},
+            "REDIS_HOST: got 'b', takes nothing while REDIS_URL is set",
+        ),
+        (
+            {"APP_ENV": "production"},
+            "SECRET_KEY: got nothing, or the default, takes at least 32 random characters",
+        ),
+    ],
+)
+def test_a_wrong_value_names_the_variable_what_it_got_and_what_it_takes(
+    environ: dict[str, str], line: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Settings.from_env(environ)
+    assert str(refused.value).startswith(line)
+    assert "\n" not in str(refused.value)
+
+
+def test_no_error_shows_a_secret() -> None:
+    with pytest.raises(ConfigError) as short:
+        Settings.from_env({"SECRET_KEY": "hunter2"})
+    assert str(short.value) == "SECRET_KEY: got 7 characters, takes at least 32 random characters"
+    with pytest.raises(ConfigError) as url:
+        Settings.from_env({"REDIS_URL": "http://user:hunter2@host"})
+    assert "hunter2" not in str(url.value)
+
+
+def test_production_takes_a_secret_of_its_own() -> None:
+    settings = Settings.from_env({"APP_ENV": "production", "SECRET_KEY": "x" * 32})
+    assert settings.secret_key != DEFAULT_SECRET_KEY
+
+
+def test_host_and_password_make_the_same_url_as_redis_url() -> None:
+    parts = {
+        "REDIS_HOST": "cache.internal",
+        "REDIS_PORT": "6380",
+        "REDIS_USERNAME": "app",
+        "REDIS_PASSWORD": "p@ss/word",
+        "REDIS_TLS": "true",
+    }
+    url = "rediss://app:p%40ss%2Fword@cache.internal:6380/0"
+    assert Settings.from_env(parts).coordination_url == url
+    assert Settings.from_env({"REDIS_URL": url}).coordination_url == url
+
+
+def test_the_label_is_the_hosts_name_unless_given() -> None:
+    assert Settings.from_env({"INSTANCE_ID": "web-7"}).label == "web-7"
+    assert Settings.from_env({}).label != ""
