@@ -21,91 +21,87 @@
 local CELLS, HEAD, ENTRY = 64, 4, 11
 local byte, char, sub, floor, ceil = string.byte, string.char, string.sub, math.floor, math.ceil
 
-local function entry_at(log, at)
-  local a, b, c, d, e, f, g, h, i, j, k = byte(log, at, at + ENTRY - 1)
-  local time = (((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f) * 256 + g
-  return time, ((h * 256 + i) * 256 + j) * 256 + k
+local function time_at(log, at)
+  local a, b, c, d, e, f, g = byte(log, at, at + 6)
+  return (((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f) * 256 + g
+end
+
+local function count_at(log, at)
+  local a, b, c, d = byte(log, at, at + 3)
+  return ((a * 256 + b) * 256 + c) * 256 + d
 end
 
 local function count_bytes(n)
-  return char(floor(n / 16777216), floor(n / 65536) % 256, floor(n / 256) % 256, n % 256)
+  local high, low = floor(n / 65536), n % 65536
+  return char(floor(high / 256), high % 256, floor(low / 256), low % 256)
 end
 
-local function entry_bytes(time, hits)
+local function time_bytes(time)
   local high, low = floor(time / 16777216), time % 16777216
   return count_bytes(high) .. char(floor(low / 65536), floor(low / 256) % 256, low % 256)
-    .. count_bytes(hits)
 end
 
 local clock = redis.call('TIME')
-local real_now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+local real_now = clock[1] * 1000000 + clock[2]
 local now = real_now
 
-local logs = {}
+local logs = redis.call('MGET', unpack(KEYS))
 for i = 1, #KEYS do
-  local log = redis.call('GET', KEYS[i]) or ''
-  logs[i] = log
-  if #log > HEAD then
-    local newest = entry_at(log, #log - ENTRY + 1)
+  local log = logs[i]
+  if log then
+    local newest = time_at(log, #log - ENTRY + 1)
     if newest > now then now = newest end
   end
 end
 
-local admitted = 1
-local reply = {1, now}
-local totals, starts = {}, {}
+local reply, starts = {1, now}, {}
 for i = 1, #KEYS do
-  local limit, window = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]) * 1000
-  local cost, log, at, total = tonumber(ARGV[3 * i]), logs[i], HEAD + 1, 0
-  if #log > HEAD then
-    local a, b, c, d = byte(log, 1, HEAD)
-    total = ((a * 256 + b) * 256 + c) * 256 + d
-  end
-
-  local oldest, hits
-  while at <= #log do
-    oldest, hits = entry_at(log, at)
-    if oldest + window > now then break end
-    total, at, oldest = total - hits, at + ENTRY, nil
-  end
-
-  local retry = 0
-  if cost > limit then
-    admitted, retry = 0, -1
-  elseif total + cost > limit then
-    admitted = 0
-    local excess, from, leaves = total + cost - limit, at, now
-    while excess > 0 do
-      leaves, hits = entry_at(log, from)
-      excess, from = excess - hits, from + ENTRY
+  local limit, window, cost = ARGV[3 * i - 2] + 0, ARGV[3 * i - 1] * 1000, ARGV[3 * i] + 0
+  local log, at, total, oldest = logs[i] or '', HEAD + 1, 0, now
+  if log ~= '' then
+    total, oldest = count_at(log, 1), time_at(log, at)
+    while oldest + window <= now do
+      total, at = total - count_at(log, at + 7), at + ENTRY
+      if at > #log then oldest = now break end
+      oldest = time_at(log, at)
     end
-    retry = ceil((leaves + window - now) / 1000)
   end
 
-  totals[i], starts[i] = total, at
+  local retry, excess = 0, total + cost - limit
+  if cost > limit then
+    reply[1], retry = 0, -1
+  elseif excess > 0 then
+    local from = at
+    while excess > count_at(log, from + 7) do
+      excess, from = excess - count_at(log, from + 7), from + ENTRY
+    end
+    reply[1], retry = 0, ceil((time_at(log, from) + window - now) / 1000)
+  end
+
+  starts[i] = at
   reply[3 * i] = limit - total
-  reply[3 * i + 1] = ceil(((oldest or now) + window - now) / 1000)
+  reply[3 * i + 1] = ceil((oldest + window - now) / 1000)
   reply[3 * i + 2] = retry
 end
 
-reply[1] = admitted
-if admitted == 0 then return reply end
+if reply[1] == 0 then return reply end
 
+local now_bytes = time_bytes(now)
 for i = 1, #KEYS do
-  local limit, window = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]) * 1000
-  local cost, log, keep = tonumber(ARGV[3 * i]), logs[i], #logs[i]
+  local limit, window, cost = ARGV[3 * i - 2] + 0, ARGV[3 * i - 1] * 1000, ARGV[3 * i] + 0
   if cost > 0 then
-    local hits = cost
+    local log, hits = logs[i] or '', cost
+    local keep = #log
     if limit > CELLS and keep >= starts[i] then
-      local newest, merged = entry_at(log, keep - ENTRY + 1)
       local cell = window / CELLS
-      if floor(newest / cell) == floor(now / cell) then
-        hits, keep = cost + merged, keep - ENTRY
+      if floor(time_at(log, keep - ENTRY + 1) / cell) == floor(now / cell) then
+        hits, keep = cost + count_at(log, keep - 3), keep - ENTRY
       end
     end
-    log = count_bytes(totals[i] + cost) .. sub(log, starts[i], keep) .. entry_bytes(now, hits)
-    redis.call('SET', KEYS[i], log, 'PX', ceil((now - real_now + window) / 1000))
     reply[3 * i] = reply[3 * i] - cost
+    log = count_bytes(limit - reply[3 * i]) .. sub(log, starts[i], keep)
+      .. now_bytes .. count_bytes(hits)
+    redis.call('SET', KEYS[i], log, 'PX', ceil((now - real_now + window) / 1000))
   end
 end
 return reply

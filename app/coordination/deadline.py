@@ -70,18 +70,25 @@ class DeadlineSocket:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-
-    def recv_into(self, *args: Any) -> int:
-        left = _left()
-        if left is not None:
-            self._sock.settimeout(left)
-        return self._sock.recv_into(*args)
+        self._set_by_send = False
 
     def sendall(self, *args: Any) -> None:
+        self._arm()
+        self._sock.sendall(*args)
+        self._set_by_send = True
+
+    def recv_into(self, *args: Any) -> int:
+        # The first read follows the write within microseconds: its time-out is still true.
+        if self._set_by_send:
+            self._set_by_send = False
+        else:
+            self._arm()
+        return self._sock.recv_into(*args)
+
+    def _arm(self) -> None:
         left = _left()
         if left is not None:
             self._sock.settimeout(left)
-        self._sock.sendall(*args)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)

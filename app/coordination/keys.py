@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 _PREFIX = "tf:1"
@@ -16,6 +17,7 @@ _MOST_BYTES = 200
 _UNSAFE = re.compile(r"[\x00-\x20{}%\x7f-\x9f]")
 
 
+@lru_cache(maxsize=4_096)
 def safe(name: str) -> str:
     """`name` as part of a key: no control character, space or brace, at most 200 bytes.
 

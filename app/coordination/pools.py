@@ -1,8 +1,8 @@
 """Connections of one purpose, and the exchange of commands for replies on them.
 
-Commands are packed and read here, on redis-py's pooled connections, so that one write carries the
-whole pipeline, one deadline covers the whole exchange, and a failing script does not hide the
-replies of its neighbours.
+redis-py makes, authenticates and parses; the pooling and sending here are the hot path, kept to
+what it needs: one write carries the whole pipeline, one deadline covers the whole exchange, and a
+failing script does not hide the replies of its neighbours.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import hiredis
 from redis.backoff import NoBackoff
-from redis.connection import ConnectionPool
-from redis.exceptions import ResponseError
+from redis.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import MaxConnectionsError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from app.coordination import deadline
@@ -24,12 +27,12 @@ Command = Sequence[Arg]
 
 
 class Pools:
-    """One connection pool for each address of one purpose.
+    """Idle connections by address; the one used last is used next.
 
     Args:
         options: redis-py's connection options without the address (user, password, TLS).
         timeout_s: to connect, and for reads outside an operation's deadline, seconds.
-        most: connections at most to each address.
+        most: connections at most, over all addresses.
     """
 
     def __init__(self, options: Mapping[str, Any], *, timeout_s: float, most: int) -> None:
@@ -39,11 +42,11 @@ class Pools:
             "socket_connect_timeout": timeout_s,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
-            "max_connections": most,
             "driver_info": None,
         }
-        self._pools: dict[Address, ConnectionPool] = {}
-        self._lock = threading.Lock()
+        # A list's pop and append are atomic; the semaphore counts the connections in use.
+        self._idle: dict[Address, list[AbstractConnection]] = {}
+        self._free = threading.Semaphore(most)
 
     def exchange(self, address: Address, commands: Sequence[Command]) -> list[Any]:
         """Send all commands in one write and read all replies; a reply may be a ResponseError.
@@ -51,43 +54,60 @@ class Pools:
         Raises:
             RedisError, OSError: the exchange broke off; each command may have run.
         """
-        pool = self._pool(address)
-        connection = pool.get_connection()
+        if not self._free.acquire(blocking=False):
+            raise MaxConnectionsError("every connection of this purpose is in use")
         try:
-            packed = connection.pack_commands(commands)
-            connection.send_packed_command(packed, check_health=False)
-            return [_read(connection) for _ in commands]
-        except BaseException:
-            # Replies may still be on their way: this connection must never serve another call.
-            connection.disconnect()
-            raise
+            connection = self._take(address)
+            try:
+                packed = b"".join(hiredis.pack_command(tuple(command)) for command in commands)
+                connection.send_packed_command([packed], check_health=False)
+                replies = [_read(connection) for _ in commands]
+            except BaseException:
+                # Replies may still be on their way: this connection must serve no other call.
+                connection.disconnect()
+                raise
+            self._idle[address].append(connection)
+            return replies
         finally:
-            pool.release(connection)
+            self._free.release()
 
     def close(self) -> None:
-        for pool in self._pools.values():
-            pool.disconnect()
+        """Close the idle connections; those in use end with their exchange."""
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().disconnect()
 
-    def _pool(self, address: Address) -> ConnectionPool:
-        pool = self._pools.get(address)
-        if pool is None:
-            with self._lock:
-                pool = self._pools.setdefault(address, self._make(address))
-        return pool
+    def _take(self, address: Address) -> AbstractConnection:
+        idle = self._idle.setdefault(address, [])
+        while True:
+            try:
+                connection = idle.pop()
+            except IndexError:
+                connection = self._make(address)
+                connection.connect()
+                return connection
+            if _is_fresh(connection):
+                return connection
+            connection.disconnect()
 
-    def _make(self, address: Address) -> ConnectionPool:
+    def _make(self, address: Address) -> AbstractConnection:
         options = dict(self._options)
-        if not address.port:
-            kind: type = deadline.DeadlineUnixConnection
-            return ConnectionPool(connection_class=kind, path=address.host, **options)
         tls = options.pop("ssl", False)
+        if not address.port:
+            return deadline.DeadlineUnixConnection(path=address.host, **options)
         kind = deadline.DeadlineSSLConnection if tls else deadline.DeadlineConnection
-        return ConnectionPool(
-            connection_class=kind, host=address.host, port=address.port, **options
-        )
+        return kind(host=address.host, port=address.port, **options)
 
 
-def _read(connection: Any) -> Any:
+def _is_fresh(connection: AbstractConnection) -> bool:
+    """Whether nobody closed it meanwhile, and no reply of an earlier exchange is waiting."""
+    try:
+        return not connection.can_read(timeout=0)
+    except (RedisConnectionError, RedisTimeoutError, OSError):
+        return False
+
+
+def _read(connection: AbstractConnection) -> Any:
     try:
         return connection.read_response()
     except ResponseError as error:

@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app.coordination import keys
 from app.coordination.absent import Scripting
@@ -36,8 +36,7 @@ class Limit:
     cost: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """How one limit stands after the decision.
 
     `reset_ms`: until the oldest hit leaves. `retry_ms`: until the same request would be admitted;
@@ -54,8 +53,7 @@ class Standing:
         return self.retry_ms != 0
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """`counted` is False where no one decided: Redis was lost and the request let through."""
 
     admitted: bool

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from app.errors import ScriptContractError
 
@@ -50,8 +51,7 @@ class Script:
         return f"{self.name}.v{self.version}"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One invocation, ready to be sent; all its keys share a hash tag."""
 
     script: Script

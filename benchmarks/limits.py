@@ -1,0 +1,149 @@
+"""Rate limits: the price of three limits in one call, and whether the limit is ever exceeded.
+
+`python -m benchmarks.limits --json`. The peer is Flask-Limiter's own way with Redis: for three
+moving windows and headers, three hits and one window statistic. The floor is the cheapest script
+there can be, through redis-py. Both run in the same rounds against the same Valkey.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import redis
+from limits import parse
+from limits.storage import RedisStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from app.coordination import keys
+from app.coordination.client import ScriptClient, from_url
+from app.coordination.rate_limit import Limit, RedisRates
+from app.coordination.scripts import Call, ScriptRegistry
+from app.metrics import Metrics
+from benchmarks.measuring import interleaved, main, percentiles_us, ratio, versions
+from tests.support.redis_servers import Valkey
+
+ROUNDS, CALLS = 15, 40
+TRIES = 100_000
+AMOUNTS = {"minute": (2_000, 60), "hour": (5_000, 3_600), "day": (10_000, 86_400)}
+
+
+def measure() -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder, Valkey.start(Path(folder)) as server:
+        raw = redis.Redis.from_url(server.url)
+        scripts = ScriptRegistry.from_folder()
+        client = _client(server.url)
+        rates = RedisRates(client, scripts)
+        found = {
+            "round_trips_3_limits": _round_trips(raw, rates),
+            **_times(server.url, raw, rates),
+            **_over_admitted(client, scripts),
+            "bytes_per_key_5000_per_hour": _bytes_of_a_full_key(raw, client, scripts),
+            "versions": {
+                "valkey": raw.info("server").get("valkey_version", raw.info()["redis_version"]),
+                **versions("redis", "hiredis", "limits", "flask-limiter"),
+            },
+        }
+        client.close()
+        raw.close()
+        return found
+
+
+def _round_trips(raw: redis.Redis, rates: RedisRates) -> int:
+    """Reads that the server did for one decision of three limits: a pipeline is one."""
+    rates.admit("warm", _limits())
+    before = int(raw.info("stats")["total_reads_processed"])
+    rates.admit("counted", _limits())
+    after = int(raw.info("stats")["total_reads_processed"])
+    return after - before - 1  # the second INFO is a read too
+
+
+def _times(url: str, raw: redis.Redis, rates: RedisRates) -> dict[str, Any]:
+    limits = _limits()
+    items = [parse(f"{amount} per {window} second") for amount, window in AMOUNTS.values()]
+    stock = MovingWindowRateLimiter(RedisStorage(url))
+    for item, limit in zip(items, limits, strict=True):
+        for _ in range(limit.amount // 2):
+            stock.hit(item, "half")
+            rates.admit("half", [limit])
+    trivial = raw.script_load("return 1")
+
+    def peer() -> None:
+        for item in items:
+            stock.hit(item, "half")
+        stock.get_window_stats(items[0], "half")
+
+    seconds = interleaved(
+        {
+            "ours": lambda: rates.admit("half", limits),
+            "stock": peer,
+            "floor": lambda: raw.evalsha(trivial, 1, "tf:1:{half}"),
+        },
+        rounds=ROUNDS,
+        calls=CALLS,
+    )
+    return {
+        "ratio_stock_3_limits": ratio(seconds, "stock", "ours", calls=CALLS),
+        "ratio_floor": ratio(seconds, "ours", "floor", calls=CALLS),
+        **{name: percentiles_us(taken) for name, taken in seconds.items()},
+    }
+
+
+def _over_admitted(client: ScriptClient, scripts: ScriptRegistry) -> dict[str, int]:
+    """Bursts and trickles of 100,000 tries at limits small and large; hits beyond the limit."""
+    tries = over = admitted = 0
+    dice = random.Random(20)
+    for amount, window_ms in ((10, 50), (64, 200), (100, 500), (1_000, 1_000)):
+        key = keys.rate(f"adversary:{amount}", "limit")
+        call = Call(scripts["rate_admit.v1"], [key], [amount, window_ms, 1])
+        times: list[int] = []
+        for _ in range(TRIES // 4 // 50):
+            for burst in _split(50, dice):
+                replies = client.call_many([call] * burst)
+                tries += burst
+                times += [reply[1] for reply in replies if reply[0]]
+        assert all(earlier <= later for earlier, later in pairwise(times))
+        over += sum(
+            later - earlier < window_ms * 1_000
+            for earlier, later in zip(times, times[amount:], strict=False)
+        )
+        admitted += len(times)
+    return {"tries": tries, "admitted": admitted, "over_admitted": over}
+
+
+def _bytes_of_a_full_key(raw: redis.Redis, client: ScriptClient, scripts: ScriptRegistry) -> int:
+    """5,000 hits spread over a whole window, which is 3.6 s here: entries are of fixed width."""
+    key = keys.rate("account:0198f0c2-0000-7000-8000-000000000000", "reads/5000/1/hour")
+    call = Call(scripts["rate_admit.v1"], [key], [5_000, 3_600, 1])
+    first = last = int(client.call(call)[1])
+    while last < first + 3_500_000:
+        last = int(client.call_many([call] * 2)[-1][1])
+    return int(raw.memory_usage(key, samples=0))
+
+
+def _split(total: int, dice: random.Random) -> list[int]:
+    """`total` as bursts of random sizes, one by one as often as all at once."""
+    shape = dice.choice(["single", "half", "whole"])
+    sizes = {"single": [1] * total, "half": [total // 2, total - total // 2], "whole": [total]}
+    return sizes[shape]
+
+
+def _limits() -> list[Limit]:
+    return [
+        Limit(f"reads/{name}", amount, window * 1_000)
+        for name, (amount, window) in AMOUNTS.items()
+    ]
+
+
+def _client(url: str) -> ScriptClient:
+    topology, options = from_url(url)
+    return ScriptClient(
+        purpose="limiter", topology=topology, options=options, timeout_s=5, metrics=Metrics()
+    )
+
+
+if __name__ == "__main__":
+    main(__doc__ or "", measure)

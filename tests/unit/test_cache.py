@@ -1,0 +1,176 @@
+"""The cache on a real server: what is loaded, when, and what is never served."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from app.coordination.absent import NoRedis
+from app.coordination.cache import MemoryCache, RedisCache
+from app.coordination.client import ScriptClient, from_url
+from app.coordination.scripts import ScriptRegistry
+from app.metrics import Metrics
+from tests.support.redis_servers import Valkey
+
+SCRIPTS = ScriptRegistry.from_folder()
+
+
+class Source:
+    """What the cache stands in front of; counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.value, self.loads = 0, 0
+
+    def __call__(self) -> Any:
+        self.loads += 1
+        return {"value": self.value}
+
+
+def cache_on(url: str) -> RedisCache:
+    metrics = Metrics()
+    topology, options = from_url(url)
+    client = ScriptClient(
+        purpose="cache", topology=topology, options=options, timeout_s=0.5, metrics=metrics
+    )
+    return RedisCache(client, SCRIPTS, metrics, ttl_ms=30_000, fallback=MemoryCache())
+
+
+@pytest.fixture
+def cache(valkey: Valkey) -> RedisCache:
+    return cache_on(valkey.url)
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+def get(cache: RedisCache | MemoryCache, source: Source, key: str = "list") -> int:
+    return int(cache.fetch("project:1", key, tags=["tasks"], load=source)["value"])
+
+
+def test_a_value_is_loaded_once_and_shared_by_all_processes(valkey: Valkey, source: Source) -> None:
+    assert [get(cache_on(valkey.url), source) for _ in range(5)] == [0] * 5
+    assert source.loads == 1
+
+
+def test_an_invalidation_by_one_process_holds_in_every_other(
+    valkey: Valkey, source: Source
+) -> None:
+    reader, writer = cache_on(valkey.url), cache_on(valkey.url)
+    get(reader, source)
+    source.value = 1
+    writer.invalidate("project:1", ["tasks"])
+    assert get(reader, source) == 1
+
+
+def test_without_the_invalidation_the_reader_would_have_been_stale(
+    cache: RedisCache, source: Source
+) -> None:
+    """The control of the test above."""
+    get(cache, source)
+    source.value = 1
+    assert get(cache, source) == 0
+
+
+def test_a_reader_that_loaded_before_a_write_cannot_store_after_it(
+    valkey: Valkey, source: Source
+) -> None:
+    slow, writer = cache_on(valkey.url), cache_on(valkey.url)
+
+    def load_then_be_overtaken() -> Any:
+        loaded = source()
+        source.value = 1
+        writer.invalidate("project:1", ["tasks"])
+        return loaded
+
+    stale = slow.fetch("project:1", "list", tags=["tasks"], load=load_then_be_overtaken)
+    assert stale == {"value": 0}  # it began before the write was acknowledged
+    assert get(slow, source) == 1
+
+
+def test_many_concurrent_misses_load_once(valkey: Valkey, source: Source) -> None:
+    caches, gate = [cache_on(valkey.url) for _ in range(4)], threading.Event()
+    waiting = threading.Barrier(20)
+
+    def slow_load() -> Any:
+        gate.wait(5)
+        return source()
+
+    def ask(number: int) -> Any:
+        waiting.wait()
+        return caches[number % 4].fetch("project:1", "list", tags=["tasks"], load=slow_load)
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = [pool.submit(ask, number) for number in range(20)]
+        gate.set()
+        assert [answer.result() for answer in answers] == [{"value": 0}] * 20
+    assert source.loads == 1
+
+
+def test_restarted_redis_serves_nothing_from_before(valkey: Valkey, source: Source) -> None:
+    cache = cache_on(valkey.url)
+    get(cache, source)
+    with valkey.client() as raw:
+        raw.config_set("save", "3600 1")
+        raw.save()
+    valkey.stop()
+    source.value = 1
+    cache.invalidate("project:1", ["tasks"])  # nobody there to hear it
+    valkey.restart()
+    fresh = cache_on(valkey.url)
+    assert get(fresh, source) == 1
+
+
+def test_with_redis_gone_the_process_remembers_for_itself(source: Source) -> None:
+    metrics = Metrics()
+    memory = MemoryCache()
+    cache = RedisCache(NoRedis("cache"), SCRIPTS, metrics, ttl_ms=30_000, fallback=memory)
+    assert [get(cache, source) for _ in range(3)] == [0, 0, 0]
+    assert source.loads == 1
+    source.value = 1
+    cache.invalidate("project:1", ["tasks"])
+    assert get(cache, source) == 1
+
+
+def test_what_a_process_remembers_ends_five_seconds_after_the_load_began(source: Source) -> None:
+    now = [100.0]
+    memory = MemoryCache(clock=lambda: now[0])
+
+    def slow() -> Any:
+        now[0] += 3
+        return source()
+
+    memory.fetch("project:1", "list", tags=["tasks"], load=slow)
+    now[0] += 1.9
+    get(memory, source)
+    assert source.loads == 1
+    now[0] += 0.2
+    get(memory, source)
+    assert source.loads == 2
+
+
+def test_a_load_begun_before_a_write_of_ones_own_is_not_remembered(source: Source) -> None:
+    memory = MemoryCache()
+
+    def overtaken() -> Any:
+        loaded = source()
+        source.value = 1
+        memory.invalidate("project:1", ["tasks"])
+        return loaded
+
+    memory.fetch("project:1", "list", tags=["tasks"], load=overtaken)
+    assert get(memory, source) == 1
+
+
+def test_what_a_process_remembers_is_bounded(source: Source) -> None:
+    memory = MemoryCache(most=3)
+    for key in "abcd":
+        get(memory, source, key)
+    get(memory, source, "d")
+    assert source.loads == 4
+    get(memory, source, "a")
+    assert source.loads == 5
