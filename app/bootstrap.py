@@ -15,7 +15,8 @@ from argon2 import PasswordHasher
 
 from app import logs
 from app.config import Settings
-from app.coordination import purposes
+from app.coordination import deployment, purposes
+from app.coordination.absent import Scripting
 from app.coordination.cache import MemoryCache, RedisCache
 from app.coordination.cron import CronClaims
 from app.coordination.lock import LockService
@@ -25,6 +26,7 @@ from app.db.engine import Database
 from app.metrics import Metrics
 from app.services.accounts import AccountService
 from app.services.imports import ImportService
+from app.services.ports import Cache
 from app.services.projects import ProjectService
 from app.services.stats import StatsService
 from app.services.sweep import SweepService
@@ -44,7 +46,7 @@ class Container:
     locks: LockService
     claims: CronClaims
     rates: Rates
-    cache: RedisCache
+    cache: Cache
     accounts: AccountService
     projects: ProjectService
     tasks: TaskService
@@ -55,6 +57,10 @@ class Container:
     def health_of_redis(self) -> list[Mapping[str, str]]:
         """For each purpose its name, status and detail; empty where no Redis is configured."""
         return purposes.health(self.redis, self.scripts) if self.settings.has_redis else []
+
+    def load_scripts(self) -> None:
+        """At a process's start: load every script on every node, as far as that is possible now."""
+        deployment.load_at_start(self.settings, self.scripts)
 
     def close(self) -> None:
         self.redis.close()
@@ -78,13 +84,7 @@ def build(settings: Settings) -> Container:
         pool_size=settings.db_pool_size,
         pool_timeout_ms=settings.db_pool_timeout_ms,
     )
-    cache = RedisCache(
-        redis.cache,
-        scripts,
-        metrics,
-        ttl_ms=settings.cache_ttl_s * 1000,
-        fallback=MemoryCache(),
-    )
+    cache = _cache(settings, redis.cache, scripts, metrics)
     return Container(
         settings=settings,
         identity=identity,
@@ -103,3 +103,13 @@ def build(settings: Settings) -> Container:
         imports=ImportService(db, cache),
         sweep=SweepService(db, cache),
     )
+
+
+def _cache(
+    settings: Settings, client: Scripting, scripts: ScriptRegistry, metrics: Metrics
+) -> Cache:
+    memory = MemoryCache()
+    if not settings.has_redis:
+        return memory
+    ttl_ms = settings.cache_ttl_s * 1000
+    return RedisCache(client, scripts, metrics, ttl_ms=ttl_ms, fallback=memory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask, current_app, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.bootstrap import Container
 from app.errors import InvalidInput
@@ -21,8 +22,17 @@ def _check() -> None:
     """
     if not _takes_body():
         return
+    if request.is_json:
+        _refuse_cut_off()
     if not isinstance(request.get_json(), dict):
         raise InvalidInput("The body must be a JSON object.")
+
+
+def _refuse_cut_off() -> None:
+    """A chunked body is read up to the limit and no further, without an error of its own."""
+    limit = request.max_content_length
+    if limit is not None and request.content_length is None and len(request.get_data()) >= limit:
+        raise RequestEntityTooLarge
 
 
 def _takes_body() -> bool:

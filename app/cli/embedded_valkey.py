@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -46,19 +47,42 @@ def running(*, port: int, folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "valkey.log"
+    with contextlib.ExitStack() as stack:
+        with _signals_kept_waiting():
+            process = _launch(_command(port=port, folder=folder), log)
+            stack.callback(_stop, process)
+        _wait_until_ready(process, port=port, log=log)
+        yield
+
+
+def _launch(command: list[str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as sink:
-        process = subprocess.Popen(
-            _command(port=port, folder=folder),
+        return subprocess.Popen(
+            command,
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+@contextlib.contextmanager
+def _signals_kept_waiting() -> Iterator[None]:
+    """Hand SIGINT and SIGTERM on only after the block.
+
+    An exception raised between the fork and the assignment would leave a server that nobody
+    knows of. Blocking the signals instead would have the server inherit that.
+    """
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    former = {n: signal.signal(n, lambda number, _: came.append(number)) for n in numbers}
     try:
-        _wait_until_ready(process, port=port, log=log)
         yield
     finally:
-        _stop(process)
+        for number, handler in former.items():
+            signal.signal(number, handler)
+        for kept in came:
+            signal.raise_signal(kept)
 
 
 def _command(*, port: int, folder: Path) -> list[str]:

@@ -27,6 +27,7 @@ def main() -> int:
         print(f"taskflow: {error}", file=sys.stderr)
         return 2
     log = structlog.get_logger("app.scheduler")
+    container.load_scripts()
     runner = Runner(
         container.db,
         container.claims,

@@ -1,0 +1,61 @@
+"""The operations of the OpenAPI document as requests that can be sent.
+
+Tests go through them, so that a new endpoint is tested from the day it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask.testing import FlaskClient
+
+from app.api.openapi import operations
+from tests.api.people import Person, json_of
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One operation of the document, with an example of its body."""
+
+    id: str
+    method: str
+    path: str
+    arguments: Mapping[str, Any]
+    public: bool
+
+    @property
+    def has_id(self) -> bool:
+        return "{" in self.path
+
+    def at(self, ids: Mapping[str, str]) -> str:
+        """The path for these ids; a KeyError names an id that `owned` has still to make."""
+        return self.path.format(**ids)
+
+
+def calls(client: FlaskClient) -> Iterator[Call]:
+    """Every operation below /api, ready to be sent."""
+    document = json_of(client.get("/openapi.json"))
+    for path, method, operation in operations(document):
+        if path.startswith("/api/"):
+            public = operation.get("security") == []
+            arguments = _arguments(document, operation)
+            yield Call(operation["operationId"], method, path, arguments, public)
+
+
+def owned(person: Person) -> dict[str, str]:
+    """What each id in a path may stand for: one thing of each kind, all `person`'s."""
+    project = person.project()
+    return {"project_id": project["id"], "task_id": person.task(project)["id"]}
+
+
+def _arguments(document: Mapping[str, Any], operation: Mapping[str, Any]) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    if any(parameter["name"] == "If-Match" for parameter in operation.get("parameters", ())):
+        arguments["headers"] = {"If-Match": '"v1"'}
+    if "requestBody" in operation:
+        reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        schema = document["components"]["schemas"][reference.rpartition("/")[2]]
+        arguments["json"] = schema["examples"][0]
+    return arguments

@@ -1,0 +1,150 @@
+"""One run of one slot: who may, what is committed, what is left for whom."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import update
+
+from app.coordination import keys
+from app.coordination.absent import NoRedis
+from app.db import cron
+from app.db.models import CronJob
+from app.scheduler.runner import End, Run
+from tests.scheduler.conftest import SLOT, Batches, Bench
+from tests.support.redis_servers import Valkey
+
+
+def test_a_slot_runs_once_and_is_done_for_everybody_after(bench: Bench) -> None:
+    work = Batches(3)
+    assert bench.runner("one").run(bench.job(work), SLOT) == Run(End.SUCCEEDED, 30)
+    assert bench.runner("two").run(bench.job(work), SLOT).end is End.DONE
+    assert work.done == work.after_commits == 3
+    assert bench.ledger() == [(SLOT, "succeeded", 1, 30)]
+
+
+def test_a_slot_done_in_the_database_is_done_also_when_redis_forgot(
+    bench: Bench, valkey: Valkey
+) -> None:
+    work = Batches()
+    bench.runner().run(bench.job(work), SLOT)
+    valkey.reset()
+    assert bench.runner("two").run(bench.job(work), SLOT).end is End.DONE
+    assert work.done == 1
+
+
+def test_without_redis_the_database_alone_lets_one_of_many_run(
+    bench_without_redis: Bench,
+) -> None:
+    bench, together = bench_without_redis, threading.Barrier(4)
+    work, ends = Batches(5), list[End]()
+
+    def run(name: str) -> None:
+        runner = bench.runner(name)
+        together.wait()
+        ends.append(runner.run(bench.job(work), SLOT).end)
+
+    threads = [threading.Thread(target=run, args=(f"s{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ends.count(End.SUCCEEDED) == 1
+    assert work.done == 5
+    assert bench.ledger() == [(SLOT, "succeeded", 1, 50)]
+
+
+def test_the_claim_in_redis_spares_the_others_the_database(bench: Bench) -> None:
+    seen = list[End]()
+    other = bench.runner("two")
+    work = Batches(between=lambda: seen.append(other.run(bench.job(Batches()), SLOT).end))
+    bench.runner("one").run(bench.job(work), SLOT)
+    assert seen == [End.TAKEN]
+
+
+class Overtaken(Batches):
+    """After the first batch the lease ends unnoticed, and another scheduler does the slot."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(3)
+        self.bench, self.others = bench, list[Run]()
+
+    def _committed(self) -> None:
+        super()._committed()
+        if self.done == 1:
+            expire_lease(self.bench)
+            other = self.bench.runner("two", client=NoRedis("lock"))
+            self.others.append(other.run(self.bench.job(Batches()), SLOT))
+
+
+def expire_lease(bench: Bench) -> None:
+    with bench.database.write() as session:
+        session.execute(update(CronJob).values(lease_until=0))
+
+
+def test_a_holder_that_was_overtaken_commits_nothing_more(bench: Bench) -> None:
+    slow = Overtaken(bench)
+    assert bench.runner("one").run(bench.job(slow), SLOT) == Run(End.FENCED_OUT, 10)
+    assert slow.others == [Run(End.SUCCEEDED, 10)]
+    assert bench.ledger() == [(SLOT, "succeeded", 2, 20)]
+
+
+def test_without_the_fenced_renewal_the_overtaken_holder_would_have_gone_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control of the test above: the same run with the protection taken out."""
+    monkeypatch.setattr(cron, "renew", lambda *_, **__: None)
+    slow = Overtaken(bench)
+    bench.runner("one").run(bench.job(slow), SLOT)
+    assert slow.done > 1
+    assert bench.ledger()[0][3] > 20
+
+
+def test_a_stop_ends_a_run_between_two_batches_and_frees_both_leases(
+    bench: Bench, valkey: Valkey
+) -> None:
+    work = Batches(5, between=bench.stopping.set)
+    assert bench.runner("one").run(bench.job(work), SLOT) == Run(End.STOPPED, 10)
+    with valkey.client() as raw:
+        assert raw.exists(keys.cron("overdue", SLOT).lease) == 0
+    bench.stopping.clear()
+    assert bench.runner("two").run(bench.job(Batches(2)), SLOT) == Run(End.SUCCEEDED, 20)
+    assert bench.ledger() == [(SLOT, "succeeded", 2, 30)]
+
+
+def test_a_bug_in_a_job_ends_the_slot_as_failed_and_is_not_tried_for_ever(bench: Bench) -> None:
+    def bug() -> None:
+        raise ZeroDivisionError
+
+    assert bench.runner().run(bench.job(Batches(between=bug)), SLOT).end is End.FAILED
+    assert bench.runner("two").run(bench.job(Batches()), SLOT).end is End.DONE
+    assert bench.ledger() == [(SLOT, "failed", 1, 0)]
+
+
+def test_a_crashed_run_is_taken_up_in_its_slot_once_its_lease_has_ended(bench: Bench) -> None:
+    with bench.database.write() as session:  # a scheduler that died after its first batch
+        fence = cron.mint_fence(session, job="overdue", slot=SLOT, holder="dead", ttl_ms=60_000)
+        assert fence == 1
+        cron.open_run(session, job="overdue", slot=SLOT, fence=fence, instance="dead")
+        cron.heartbeat(session, job="overdue", slot=SLOT, rows=10)
+    assert bench.runner("two").run(bench.job(Batches()), SLOT).end is End.TAKEN
+    expire_lease(bench)
+    assert bench.runner("two").run(bench.job(Batches()), SLOT) == Run(End.SUCCEEDED, 10)
+    assert bench.ledger() == [(SLOT, "succeeded", 2, 20)]
+
+
+def test_an_older_slot_left_open_becomes_abandoned_by_the_next(bench: Bench) -> None:
+    with bench.database.write() as session:
+        cron.mint_fence(session, job="overdue", slot=SLOT, holder="dead", ttl_ms=60_000)
+        cron.open_run(session, job="overdue", slot=SLOT, fence=1, instance="dead")
+    expire_lease(bench)
+    later = SLOT + 3_600
+    assert bench.runner().run(bench.job(Batches()), later).end is End.SUCCEEDED
+    assert bench.ledger() == [(SLOT, "abandoned", 1, 0), (later, "succeeded", 1, 10)]
+
+
+def test_a_slot_behind_the_jobs_latest_is_not_run_any_more(bench: Bench) -> None:
+    bench.runner().run(bench.job(Batches()), SLOT + 3_600)
+    assert bench.runner("slow clock").run(bench.job(Batches()), SLOT).end is End.TAKEN
+    assert bench.ledger() == [(SLOT + 3_600, "succeeded", 1, 10)]
