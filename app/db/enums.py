@@ -14,7 +14,8 @@ class TaskStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-OPEN = frozenset({TaskStatus.PENDING, TaskStatus.IN_PROGRESS})
+# In the order of the partial index: SQLite compares the two lists word by word.
+OPEN = (TaskStatus.PENDING, TaskStatus.IN_PROGRESS)
 
 
 class Priority(StrEnum):

@@ -16,7 +16,7 @@ Rows = TypeVar("Rows", bound=Select[Any])
 
 # Written into the statement and not bound: a partial index serves only what it can see.
 is_open: ColumnElement[bool] = Task.status.in_(
-    bindparam("open", sorted(OPEN), expanding=True, literal_execute=True)
+    bindparam("open", OPEN, expanding=True, literal_execute=True)
 )
 
 

@@ -1,0 +1,124 @@
+"""The migrations and the models say the same, on both databases."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, Inspector, create_engine, inspect, text
+
+from app.db.engine import engine_url
+from app.db.migrate import alembic_config, upgrade
+from app.db.models import Base
+from app.errors import ConfigError
+from tests.support.child import ROOT, Child
+from tests.support.database import migrated
+
+
+@pytest.fixture
+def engine(database_url: str) -> Any:
+    opened = create_engine(engine_url(database_url))
+    yield opened
+    opened.dispose()
+
+
+def _schema(engine: Engine) -> dict[str, Any]:
+    """Everything that the database tells of its tables, in an order that can be compared."""
+    found = inspect(engine)
+    tables = sorted(set(found.get_table_names()) - {"alembic_version"})
+    return {table: _table(found, table) for table in tables}
+
+
+def _table(found: Inspector, table: str) -> dict[str, list[str]]:
+    parts: dict[str, Any] = {
+        "columns": found.get_columns(table),
+        "indexes": found.get_indexes(table),
+        "foreign keys": found.get_foreign_keys(table),
+        "checks": found.get_check_constraints(table),
+        "uniques": found.get_unique_constraints(table),
+        "primary key": [found.get_pk_constraint(table)],
+    }
+    return {name: sorted(str(_plain(row)) for row in rows) for name, rows in parts.items()}
+
+
+def _plain(part: Any) -> Any:
+    """Types and SQL texts as what they read: as objects they never compare equal."""
+    if isinstance(part, dict):
+        return {name: _plain(value) for name, value in part.items()}
+    return str(part)
+
+
+def test_the_newest_migration_has_no_difference_from_the_models(
+    database_url: str, engine: Engine
+) -> None:
+    upgrade(database_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_checks_and_partial_indexes_are_those_of_the_models_too(
+    database_url: str, engine: Engine
+) -> None:
+    upgrade(database_url)
+    by_migration = _schema(engine)
+    command.downgrade(alembic_config(database_url), "base")
+    Base.metadata.create_all(engine)
+    assert by_migration == _schema(engine)
+    assert len(by_migration) == 8
+    assert len(by_migration["tasks"]["checks"]) == 2
+
+
+def test_a_downgrade_leaves_nothing_and_an_upgrade_after_it_works(
+    database_url: str, engine: Engine
+) -> None:
+    upgrade(database_url)
+    command.downgrade(alembic_config(database_url), "base")
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    upgrade(database_url)
+    assert len(_schema(engine)) == 8
+
+
+def test_a_second_upgrade_changes_nothing_and_keeps_the_rows(database_url: str) -> None:
+    with migrated(database_url) as database:
+        with database.write() as session:
+            session.execute(text("INSERT INTO cron_jobs VALUES ('overdue', 7, 'x', 0, 0, false)"))
+        upgrade(database_url)
+        with database.read() as session:
+            assert session.scalar(text("SELECT fence FROM cron_jobs")) == 7
+
+
+def test_three_instances_that_migrate_at_once_take_turns(
+    database_url: str, engine: Engine, tmp_path: Path
+) -> None:
+    program = "import sys; from app.db.migrate import upgrade; upgrade(sys.argv[1])"
+    instances = [
+        Child(
+            f"instance-{number}",
+            [sys.executable, "-c", program, database_url],
+            output=tmp_path / f"instance-{number}.log",
+            cwd=ROOT,
+        )
+        for number in range(3)
+    ]
+    assert [instance.wait() for instance in instances] == [0] * 3
+    assert [instance.text() for instance in instances] == [""] * 3
+    assert len(_schema(engine)) == 8
+
+
+def test_the_folder_of_an_sqlite_file_is_made_and_a_relative_path_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    upgrade("sqlite:///data/deeper/taskflow.db")
+    assert (tmp_path / "data/deeper/taskflow.db").is_file()
+
+
+def test_sqlite_in_memory_is_refused_because_nothing_could_share_it() -> None:
+    with pytest.raises(ConfigError, match="DATABASE_URL"):
+        upgrade("sqlite://")

@@ -1,0 +1,86 @@
+"""The services over a migrated database of each kind, and a cache that keeps nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from argon2 import PasswordHasher
+
+from app.db.engine import Database
+from app.services.accounts import AccountService
+from app.services.actor import Actor
+from app.services.imports import ImportService
+from app.services.projects import ProjectService
+from app.services.stats import StatsService
+from app.services.sweep import SweepService
+from app.services.tasks import TaskService
+from tests.support.database import PassThroughCache, Schemas, add_account, add_project
+from tests.support.postgres import PostgresServer
+
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+@dataclass(frozen=True)
+class World:
+    """Two accounts, a project of the first, and every service."""
+
+    db: Database
+    cache: PassThroughCache
+    ann: Actor
+    bob: Actor
+    home: UUID
+    accounts: AccountService
+    projects: ProjectService
+    tasks: TaskService
+    stats: StatsService
+    imports: ImportService
+    sweep: SweepService
+
+
+def _world(db: Database) -> World:
+    cache = PassThroughCache()
+    ann, bob = add_account(db, "ann"), add_account(db, "bob")
+    return World(
+        db=db,
+        cache=cache,
+        ann=ann,
+        bob=bob,
+        home=add_project(db, ann),
+        accounts=AccountService(db, CHEAP, session_ttl_s=3_600),
+        projects=ProjectService(db, cache),
+        tasks=TaskService(db, cache),
+        stats=StatsService(db, cache),
+        imports=ImportService(db, cache),
+        sweep=SweepService(db, cache),
+    )
+
+
+@pytest.fixture(scope="package")
+def schemas(tmp_path_factory: pytest.TempPathFactory) -> Schemas:
+    """The schema, migrated once."""
+    return Schemas(tmp_path_factory.mktemp("schemas"))
+
+
+@pytest.fixture
+def sqlite_world(schemas: Schemas, tmp_path: Path) -> Iterator[World]:
+    """On SQLite alone."""
+    with schemas.sqlite(tmp_path / "taskflow.db") as db:
+        yield _world(db)
+
+
+@pytest.fixture
+def postgres_world(schemas: Schemas, postgres_server: PostgresServer) -> Iterator[World]:
+    """On PostgreSQL alone, for what SQLite cannot do."""
+    with schemas.postgresql(postgres_server) as db:
+        yield _world(db)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def world(request: pytest.FixtureRequest) -> World:
+    """A test that takes it runs on SQLite and on PostgreSQL."""
+    made: World = request.getfixturevalue(f"{request.param}_world")
+    return made
