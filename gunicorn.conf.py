@@ -11,18 +11,25 @@ only checks the settings, so that a wrong one ends the start with one line and s
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import socket
+import struct
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, NoReturn
+
+from gunicorn.workers.gthread import ThreadWorker
 
 from app.config import Settings
 from app.errors import ConfigError
 
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
 _OWN_FOLDER = "taskflow-metrics-"
+_ACCEPT_QUEUE_S = 1.0
 
 
 def _stop(error: ConfigError) -> NoReturn:
@@ -38,6 +45,18 @@ def _whole(variable: str, default: int, *, most: int) -> int:
     _stop(ConfigError(variable, repr(given), f"a whole number, 1 to {most}"))
 
 
+class Worker(ThreadWorker):
+    """gunicorn's gthread, which may be told by the kernel first that nobody listens any more."""
+
+    def accept(self, listener: Any) -> None:
+        try:
+            super().accept(listener)
+        except OSError as error:
+            # The master has stopped listening, and its SIGTERM is on its way.
+            if error.errno != errno.EINVAL:
+                raise
+
+
 def _address() -> str:
     host = os.environ.get("HOST") or "127.0.0.1"
     port = _whole("PORT", 8000, most=65_535)
@@ -47,7 +66,7 @@ def _address() -> str:
 bind = _address()
 workers = _whole("WEB_CONCURRENCY", 2, most=1_000)
 threads = _whole("WEB_THREADS", 8, most=1_000)
-worker_class = "gthread"
+worker_class = Worker
 preload_app = False
 
 # Seconds. An orchestrator's grace must be longer than `graceful_timeout`; a load balancer's
@@ -85,6 +104,38 @@ def _prepare_metrics_folder() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.glob("*.db"):
         file.unlink(missing_ok=True)
+
+
+def when_ready(server: Any) -> None:
+    """In the master: stop listening at the very beginning of a stop.
+
+    Otherwise the kernel goes on taking connections while the workers finish theirs, and resets
+    them when the last worker ends: requests that nobody had read, but that somebody had sent.
+    """
+    stop = server.stop
+
+    def refuse_and_stop(*args: Any, **options: Any) -> None:
+        for listener in server.LISTENERS:
+            _stop_listening(listener.sock)
+        stop(*args, **options)
+
+    server.stop = refuse_and_stop
+
+
+def _stop_listening(listener: socket.socket) -> None:
+    """Refuse new connections, as soon as the workers have taken all that wait to be accepted."""
+    until = time.monotonic() + _ACCEPT_QUEUE_S
+    while _waiting_for_accept(listener) and time.monotonic() < until:
+        time.sleep(0)
+    listener.shutdown(socket.SHUT_RD)
+
+
+def _waiting_for_accept(listener: socket.socket) -> int:
+    """Linux: for a listening socket, `tcpi_unacked` is the length of its accept queue (tcp(7))."""
+    if not sys.platform.startswith("linux") or listener.family == socket.AF_UNIX:
+        return 0
+    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
+    return int(struct.unpack_from("I", info, 24)[0])
 
 
 def post_worker_init(worker: Any) -> None:

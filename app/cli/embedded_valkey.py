@@ -99,7 +99,7 @@ def _command(*, port: int, folder: Path) -> list[str]:
 
 def _wait_until_ready(process: subprocess.Popen[bytes], *, port: int, log: Path) -> None:
     deadline = time.monotonic() + _READY_TIMEOUT_S
-    while not _answers(port):
+    while not _answers(port, pid=process.pid):
         if process.poll() is not None:
             raise LocalStartError(f"Valkey ended with {process.returncode}; see {log}")
         if time.monotonic() > deadline:
@@ -107,14 +107,15 @@ def _wait_until_ready(process: subprocess.Popen[bytes], *, port: int, log: Path)
         time.sleep(_PAUSE_S)
 
 
-def _answers(port: int) -> bool:
-    """Whether it serves; while it reads its file back it answers `-LOADING`."""
+def _answers(port: int, *, pid: int) -> bool:
+    """Whether that very process serves; while it reads its file back it answers `-LOADING`."""
     try:
         with socket.create_connection(("127.0.0.1", port), 1) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")
+            connection.sendall(b"PING\r\nINFO server\r\nQUIT\r\n")
+            said = b"".join(iter(lambda: connection.recv(4_096), b""))
     except OSError:
         return False
+    return said.startswith(b"+PONG") and f"process_id:{pid}\r\n".encode() in said
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -24,13 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from app.cli import attach
 from app.cli.embedded_valkey import LocalStartError, become, running
 from app.cli.processes import from_procfile
 from app.config import Settings
 from app.errors import ConfigError, TaskFlowError
 
 ROOT = Path(__file__).resolve().parents[2]
-_REDIS_VARIABLES = ("REDIS_URL", "REDIS_HOST", "REDIS_NODES")
 _EMBEDDED_POLL_S = "5"
 
 
@@ -55,7 +55,7 @@ class Plan:
         host, port = environ.get("HOST") or "127.0.0.1", _port(environ, "PORT", 8000)
         # Checked here too: gunicorn reads it before our own configuration can, without a word.
         _whole(environ, "WEB_CONCURRENCY", 2, most=1_000, takes="a whole number, 1 to 1000")
-        given = any(environ.get(name) for name in _REDIS_VARIABLES)
+        given = any(environ.get(name) for name in attach.REDIS_VARIABLES)
         valkey_port = None if given else _port(environ, "VALKEY_PORT", 6399)
         chosen = {**environ, "HOST": host, "PORT": str(port)}
         chosen["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', '')}"
@@ -100,6 +100,7 @@ def _run(plan: Plan, settings: Settings) -> int:
         if plan.valkey_port is not None:
             valkey = running(port=plan.valkey_port, folder=plan.folder / "valkey")
             stack.enter_context(valkey)
+        attach.announce(plan.folder / "lock", plan.environ)
         processes = from_procfile(ROOT / "Procfile", ["web", "scheduler"], plan.environ)
         _survive_the_terminal()
         print(f"TaskFlow is at {plan.url}  (docs at /docs; Ctrl-C ends it)", flush=True)
