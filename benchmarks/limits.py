@@ -121,7 +121,7 @@ def _bytes_of_a_full_key(raw: redis.Redis, client: ScriptClient, scripts: Script
     first = last = int(client.call(call)[1])
     while last < first + 3_500_000:
         last = int(client.call_many([call] * 2)[-1][1])
-    return int(raw.memory_usage(key, samples=0))
+    return int(raw.memory_usage(key, samples=0) or 0)
 
 
 def _split(total: int, dice: random.Random) -> list[int]:
@@ -133,8 +133,7 @@ def _split(total: int, dice: random.Random) -> list[int]:
 
 def _limits() -> list[Limit]:
     return [
-        Limit(f"reads/{name}", amount, window * 1_000)
-        for name, (amount, window) in AMOUNTS.items()
+        Limit(f"reads/{name}", amount, window * 1_000) for name, (amount, window) in AMOUNTS.items()
     ]
 
 

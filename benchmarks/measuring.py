@@ -30,9 +30,7 @@ def interleaved(works: Mapping[str, Work], *, rounds: int, calls: int) -> dict[s
     return seconds
 
 
-def ratio(
-    seconds: Mapping[str, Sequence[float]], above: str, below: str, *, calls: int
-) -> float:
+def ratio(seconds: Mapping[str, Sequence[float]], above: str, below: str, *, calls: int) -> float:
     """Median over the rounds of (median of `above` / median of `below`)."""
     chunks = range(0, len(seconds[above]), calls)
     ratios = [

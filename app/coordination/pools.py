@@ -8,8 +8,8 @@ failing script does not hide the replies of its neighbours.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import hiredis
 from redis.backoff import NoBackoff
@@ -24,6 +24,8 @@ from app.coordination.scripts import Arg
 from app.coordination.topology import Address
 
 Command = Sequence[Arg]
+# The stub takes only tuples of one element.
+_pack = cast("Callable[[tuple[Arg, ...]], bytes]", hiredis.pack_command)
 
 
 class Pools:
@@ -59,7 +61,7 @@ class Pools:
         try:
             connection = self._take(address)
             try:
-                packed = b"".join(hiredis.pack_command(tuple(command)) for command in commands)
+                packed = b"".join(_pack(tuple(command)) for command in commands)
                 connection.send_packed_command([packed], check_health=False)
                 replies = [_read(connection) for _ in commands]
             except BaseException:
@@ -93,10 +95,11 @@ class Pools:
     def _make(self, address: Address) -> AbstractConnection:
         options = dict(self._options)
         tls = options.pop("ssl", False)
+        kind: Any = deadline.DeadlineSSLConnection if tls else deadline.DeadlineConnection
+        where: dict[str, Any] = {"host": address.host, "port": address.port}
         if not address.port:
-            return deadline.DeadlineUnixConnection(path=address.host, **options)
-        kind = deadline.DeadlineSSLConnection if tls else deadline.DeadlineConnection
-        return kind(host=address.host, port=address.port, **options)
+            kind, where = deadline.DeadlineUnixConnection, {"path": address.host}
+        return cast(AbstractConnection, kind(**where, **options))
 
 
 def _is_fresh(connection: AbstractConnection) -> bool:

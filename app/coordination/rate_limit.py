@@ -12,7 +12,6 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from app.coordination import keys
@@ -23,8 +22,7 @@ from app.errors import CoordinationError
 MOST_HITS = 2**31
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """`amount` hits in any `window_ms`. `name` tells it from the identity's other limits.
 
     `cost` is how many hits this request takes; 0 only looks.
