@@ -7,9 +7,11 @@ import re
 import pytest
 from flask import Flask, Response, jsonify
 from flask_limiter import Limiter
+from flask_openapi import OpenAPI
 
 from app.api.limiter import OneCallLimiter
 from app.api.limits import BUDGETS, budget_of
+from app.api.schemas.accounts import Registration
 from app.coordination.absent import NoRedis
 from app.coordination.rate_limit import MemoryRates, RedisRates
 from app.coordination.scripts import ScriptRegistry
@@ -207,6 +209,21 @@ def test_flask_limiters_own_decorators_and_defaults_work(
 ) -> None:
     client = plain.test_client()
     assert [client.get(path).status_code for _ in range(6)] == expected
+
+
+def test_a_decorator_below_the_validation_would_have_counted_none_of_them() -> None:
+    """The control of `test_a_request_refused_by_validation_counts`."""
+    app = OpenAPI("decorated")
+    limiter = OneCallLimiter(MemoryRates(), key_func=lambda: "someone")
+
+    @app.post("/things")
+    @limiter.limit("3/minute")
+    def make(body: Registration) -> str:
+        return body.name
+
+    limiter.init_app(app)
+    client = app.test_client()
+    assert [client.post("/things", json={}).status_code for _ in range(8)] == [422] * 8
 
 
 def test_a_shared_limit_is_shared_by_its_routes(plain: Flask) -> None:

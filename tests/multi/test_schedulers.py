@@ -24,7 +24,8 @@ from tests.support.waiting import eventually
 StartWeb = Callable[..., Gunicorn]
 StartScheduler = Callable[..., SchedulerProcess]
 
-SLOTS, PERIOD_S = 20, 2
+SLOTS, MANY_SLOTS, PERIOD_S = 20, 300, 2
+ONE_SLOT = {"OVERDUE_SWEEP_PERIOD_S": "31536000"}  # no new one begins during a test
 
 
 @pytest.fixture
@@ -40,8 +41,13 @@ def add_late_tasks(database: Database, count: int) -> None:
     add_tasks(database, project, count=count, due_at=LONG_AGO)
 
 
-def test_twenty_slots_give_twenty_committed_runs_and_each_task_is_marked_once(
-    shared_env: Env, database: Database, start_gunicorn: StartWeb, start_scheduler: StartScheduler
+@pytest.mark.parametrize("slots", [SLOTS, pytest.param(MANY_SLOTS, marks=pytest.mark.soak)])
+def test_so_many_slots_give_so_many_committed_runs_and_each_task_is_marked_once(
+    shared_env: Env,
+    database: Database,
+    start_gunicorn: StartWeb,
+    start_scheduler: StartScheduler,
+    slots: int,
 ) -> None:
     webs = [start_gunicorn(shared_env), start_gunicorn(shared_env)]
     caller = Caller.register(webs[0].base_url)
@@ -50,7 +56,7 @@ def test_twenty_slots_give_twenty_committed_runs_and_each_task_is_marked_once(
     env = {**shared_env, "OVERDUE_SWEEP_PERIOD_S": str(PERIOD_S), "SCHEDULER_POLL_S": "1"}
     schedulers = [start_scheduler({**env, "INSTANCE_ID": f"scheduler-{n}"}) for n in range(3)]
     made = 0
-    while len(_slots(database)) <= SLOTS:  # the first slot had begun already
+    while len(_slots(database)) < slots:
         task = {"title": f"Late {made}", "due_at": "2024-01-01T00:00:00Z"}
         callers[made % 2].made(f"/projects/{project}/tasks", task)
         made += 1
@@ -58,10 +64,9 @@ def test_twenty_slots_give_twenty_committed_runs_and_each_task_is_marked_once(
     assert [scheduler.terminate() for scheduler in schedulers] == [0, 0, 0]
 
     committed = Counter(_succeeded_in_logs(schedulers))
-    slots = _slots(database)
-    first = slots[0]
-    assert slots[:SLOTS] == [first + n * PERIOD_S for n in range(SLOTS)]
-    assert [committed[slot] for slot in slots[:SLOTS]] == [1] * SLOTS
+    seen = _slots(database)[:slots]
+    assert seen == [seen[0] + n * PERIOD_S for n in range(slots)]
+    assert [committed[slot] for slot in seen] == [1] * slots
     assert _times_marked(database) == {1: made}
 
 
@@ -69,7 +74,7 @@ def test_sigterm_stops_a_sweep_between_batches_and_the_next_scheduler_finishes_i
     shared_env: Env, database: Database, start_scheduler: StartScheduler, valkey: Valkey
 ) -> None:
     add_late_tasks(database, 5_000)
-    env = {**shared_env, "OVERDUE_SWEEP_BATCH": "10"}
+    env = {**shared_env, **ONE_SLOT, "OVERDUE_SWEEP_BATCH": "10"}
     first = start_scheduler(env)
     eventually(lambda: _rows(database) >= 50, what="some batches")
     assert first.end_with(signal.SIGTERM) == 0
@@ -90,7 +95,7 @@ def test_a_scheduler_killed_in_the_middle_is_replaced_within_the_same_slot(
     shared_env: Env, database: Database, start_scheduler: StartScheduler
 ) -> None:
     add_late_tasks(database, 3_000)
-    env = {**shared_env, "OVERDUE_SWEEP_LOCK_TTL_S": "1", "SCHEDULER_POLL_S": "1"}
+    env = {**shared_env, **ONE_SLOT, "OVERDUE_SWEEP_LOCK_TTL_S": "1", "SCHEDULER_POLL_S": "1"}
     first = start_scheduler({**env, "OVERDUE_SWEEP_BATCH": "10"})
     eventually(lambda: _rows(database) >= 50, what="some batches")
     first.kill()
@@ -107,7 +112,8 @@ def test_with_redis_gone_the_sweep_still_runs_once(
 ) -> None:
     add_late_tasks(database, 100)
     valkey.stop()
-    schedulers = [start_scheduler({**shared_env, "SCHEDULER_POLL_S": "1"}) for _ in range(3)]
+    env = {**shared_env, **ONE_SLOT, "SCHEDULER_POLL_S": "1"}
+    schedulers = [start_scheduler(env) for _ in range(3)]
     eventually(lambda: _unmarked(database) == 0, timeout_s=30, what="the sweep")
     assert [scheduler.terminate() for scheduler in schedulers] == [0, 0, 0]
     valkey.restart()

@@ -34,11 +34,9 @@ def test_a_slot_done_in_the_database_is_done_also_when_redis_forgot(
     assert work.done == 1
 
 
-def test_without_redis_the_database_alone_lets_one_of_many_run(
-    bench_without_redis: Bench,
-) -> None:
-    bench, together = bench_without_redis, threading.Barrier(4)
-    work, ends = Batches(5), list[End]()
+def race(bench: Bench) -> tuple[Batches, list[End]]:
+    """Four schedulers try one slot of five batches at the same moment."""
+    together, work, ends = threading.Barrier(4), Batches(5), list[End]()
 
     def run(name: str) -> None:
         runner = bench.runner(name)
@@ -50,9 +48,28 @@ def test_without_redis_the_database_alone_lets_one_of_many_run(
         thread.start()
     for thread in threads:
         thread.join()
+    return work, ends
+
+
+def test_without_redis_the_database_alone_lets_one_of_many_run(
+    bench_without_redis: Bench,
+) -> None:
+    work, ends = race(bench_without_redis)
     assert ends.count(End.SUCCEEDED) == 1
     assert work.done == 5
-    assert bench.ledger() == [(SLOT, "succeeded", 1, 50)]
+    assert bench_without_redis.ledger() == [(SLOT, "succeeded", 1, 50)]
+
+
+def test_without_the_databases_claim_several_would_have_run_it(
+    bench_without_redis: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control of the test above: the same race with nobody minting fences."""
+    monkeypatch.setattr(cron, "mint_fence", lambda *_, **__: 1)
+    monkeypatch.setattr(cron, "open_run", lambda *_, **__: True)
+    monkeypatch.setattr(cron, "renew", lambda *_, **__: None)
+    monkeypatch.setattr(cron, "finish", lambda *_, **__: None)
+    _, ends = race(bench_without_redis)
+    assert ends.count(End.SUCCEEDED) > 1
 
 
 def test_the_claim_in_redis_spares_the_others_the_database(bench: Bench) -> None:

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from app.config import DEFAULT_SECRET_KEY, Settings
 from app.errors import ConfigError
+from tests.support.child import ROOT
 
 
 def test_nothing_set_means_an_embedded_database_and_no_redis() -> None:
@@ -14,6 +15,12 @@ def test_nothing_set_means_an_embedded_database_and_no_redis() -> None:
     assert settings.database_url == "sqlite:///data/taskflow.db"
     assert settings.has_redis is False
     assert settings.coordination_url is None
+
+
+def test_every_variable_is_in_the_operators_manual() -> None:
+    manual = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    names = [str(field.alias) for field in Settings.model_fields.values()]
+    assert [name for name in names if f"`{name}`" not in manual] == []
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:
