@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -46,6 +46,16 @@ _RULES = {
     "name": text_rule(least=1, most=NAME_MAX, strip=True),
     "role": word_rule(Role),
 }
+
+
+# On every request's path: built once, because building costs more than the look-up.
+_WHOSE_TOKEN = (
+    select(Account.id, AccountSession.id, Account.role)
+    .join(Account, Account.id == AccountSession.account_id)
+    .where(AccountSession.token_hash == bindparam("digest"))
+    .where(AccountSession.revoked_at.is_(None), AccountSession.expires_at > db_now())
+    .where(Account.disabled_at.is_(None))
+)
 
 
 class AccountService:
@@ -131,15 +141,8 @@ class AccountService:
         Raises:
             Unauthenticated: unknown, expired or revoked, or the account is disabled.
         """
-        found = (
-            select(Account.id, AccountSession.id, Account.role)
-            .join(Account, Account.id == AccountSession.account_id)
-            .where(AccountSession.token_hash == _digest(token))
-            .where(AccountSession.revoked_at.is_(None), AccountSession.expires_at > db_now())
-            .where(Account.disabled_at.is_(None))
-        )
         with self._db.read() as session:
-            row = session.execute(found).one_or_none()
+            row = session.execute(_WHOSE_TOKEN, {"digest": _digest(token)}).one_or_none()
         if row is None:
             raise Unauthenticated("The token is unknown, expired or revoked.")
         return Actor(account_id=row[0], session_id=row[1], role=row[2])
