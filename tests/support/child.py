@@ -8,16 +8,15 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.support import journal
+from tests.support.killed import Killed
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Child:
+class Child(Killed):
     """One process in a session of its own, so that a Ctrl-C at pytest does not reach it."""
 
     def __init__(
@@ -110,14 +109,3 @@ class Child:
     def thaw(self) -> None:
         """SIGCONT."""
         self.send(signal.SIGCONT)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.kill()

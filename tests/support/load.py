@@ -7,11 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 import requests
 
+from tests.support.killed import Killed
 from tests.support.waiting import eventually
 
 Send = Callable[[], requests.Response]
@@ -30,7 +30,7 @@ class Sent:
         return self.ended - self.began
 
 
-class Load:
+class Load(Killed):
     """Calls each of `sends` over and over, each on a thread of its own, until the block ends."""
 
     def __init__(self, sends: Sequence[Send]) -> None:
@@ -44,12 +44,7 @@ class Load:
         self.wait_for(20)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def kill(self) -> None:
         self._ending.set()
         for thread in self._threads:
             thread.join()

@@ -14,13 +14,13 @@ import subprocess
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import psutil
 import psycopg
 
 from tests.support.child import Child
+from tests.support.killed import Killed
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -38,7 +38,7 @@ _OPTIONS = {
 }
 
 
-class PostgresServer:
+class PostgresServer(Killed):
     """One server on loopback, open to everyone on this machine, for as long as a test runs."""
 
     def __init__(self, folder: Path, *, port: int, args: Sequence[str]) -> None:
@@ -180,17 +180,6 @@ class PostgresServer:
         except psycopg.OperationalError:
             return False
         return True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.kill()
 
 
 class _PortTaken(AssertionError):

@@ -6,13 +6,14 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
+
+from tests.support.killed import Killed
 
 _CHUNK = 65_536
 
 
-class Proxy:
+class Proxy(Killed):
     """Listens on a port of its own and forwards to `target_port`, both on loopback.
 
     Attributes that may be changed at any time; they act on replies only, so that the
@@ -75,7 +76,7 @@ class Proxy:
         with self._lock:
             self._drop_after = after
 
-    def close(self) -> None:
+    def kill(self) -> None:
         """End it for good."""
         self.cut()
 
@@ -115,17 +116,6 @@ class Proxy:
     def _forget(self, link: _Link) -> None:
         with self._lock:
             self._links.discard(link)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Link:

@@ -6,7 +6,6 @@ import contextlib
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import redis
@@ -14,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.support.child import Child
+from tests.support.killed import Killed
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -29,7 +29,7 @@ _DEFAULTS = (
 )
 
 
-class RedisServer:
+class RedisServer(Killed):
     """One server process. Use `start` of a subclass: it names the binary."""
 
     name: ClassVar[str] = "redis"
@@ -158,17 +158,6 @@ class RedisServer:
             kind = PortTaken if "Address already in use" in log else AssertionError
             raise kind(f"{self.name} ended with {self._child.returncode}:\n{log}")
         return ping(self.port, pid=self.pid)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.kill()
 
 
 class PortTaken(AssertionError):

@@ -12,9 +12,9 @@ import subprocess
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from tests.support.killed import Killed
 from tests.support.ports import free_port_with_bus
 from tests.support.redis_server import RedisServer, ping
 from tests.support.waiting import eventually
@@ -69,7 +69,7 @@ class Redis70(RedisServer):
         return Path(found) if "v=7.0." in said.stdout else None
 
 
-class ValkeyCluster:
+class ValkeyCluster(Killed):
     """Primaries without replicas: `servers` are ordered by the slots that they serve."""
 
     def __init__(self, servers: list[Valkey]) -> None:
@@ -170,17 +170,6 @@ class ValkeyCluster:
         count = len(self.servers)
         wanted = {"cluster_state:ok", f"cluster_known_nodes:{count}", f"cluster_size:{count}"}
         return wanted <= set(lines)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.kill()
 
 
 def _start_node(folder: Path) -> Valkey:
