@@ -56,7 +56,11 @@ class Loop:
             self._stopping.wait(max(0.05, 1.0 if idle_s is None else min(idle_s, 1.0)))
 
     def look(self, job: Job) -> None:
-        """Try the slot that is due, unless this process knows that it is over."""
+        """Try the slot that is due, unless this process knows that it is over.
+
+        Whatever goes wrong is logged and left to the next look: one bad job must not stop the
+        others, nor a database that is away for an hour the scheduler.
+        """
         slot = job.slot_at(self._now_s())
         if self._stopping.is_set() or self._over.get(job.name) == slot:
             return
@@ -64,6 +68,9 @@ class Loop:
             run = self._runner.run(job, slot)
         except DatabaseUnavailable:
             _log.warning("cron.database_unavailable", job=job.name, slot=slot)
+            return
+        except Exception:
+            _log.exception("cron.look_failed", job=job.name, slot=slot)
             return
         if run.end.is_over:
             self._over[job.name] = slot
