@@ -25,14 +25,15 @@ from typing import Any, NoReturn
 from gunicorn.workers.gthread import ThreadWorker
 
 from app.config import Settings
-from app.errors import ConfigError
+from app.coordination.scripts import ScriptRegistry
+from app.errors import ConfigError, ScriptContractError, TaskFlowError
 
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
 _OWN_FOLDER = "taskflow-metrics-"
 _ACCEPT_QUEUE_S = 1.0
 
 
-def _stop(error: ConfigError) -> NoReturn:
+def _stop(error: TaskFlowError) -> NoReturn:
     print(f"TaskFlow cannot start: {error}", file=sys.stderr, flush=True)
     sys.exit(2)
 
@@ -86,10 +87,11 @@ loglevel = os.environ.get("LOG_LEVEL") or "info"
 
 
 def on_starting(_server: Any) -> None:
-    """In the master, before any worker: check the settings, make the folder of the metrics."""
+    """In the master, before any worker: check settings and scripts, make the metrics' folder."""
     try:
         Settings.from_env()
-    except ConfigError as error:
+        ScriptRegistry.from_folder().verify()
+    except (ConfigError, ScriptContractError) as error:
         _stop(error)
     _prepare_metrics_folder()
 
@@ -139,8 +141,8 @@ def _waiting_for_accept(listener: socket.socket) -> int:
 
 
 def post_worker_init(worker: Any) -> None:
-    """In each worker, before its first request: the scripts go to every Redis node."""
-    worker.wsgi.extensions["taskflow"].load_scripts()
+    """In each worker, before its first request: find Redis, and give every node the scripts."""
+    worker.wsgi.extensions["taskflow"].reach_redis()
 
 
 def child_exit(_server: Any, worker: Any) -> None:

@@ -16,5 +16,5 @@ NOT_STARTABLE = 3
 try:
     app = create_app(Settings.from_env(attached(os.environ)))
 except (ConfigError, ScriptContractError) as error:
-    print(f"taskflow: {error}", file=sys.stderr)
+    print(f"TaskFlow cannot start: {error}", file=sys.stderr)
     sys.exit(NOT_STARTABLE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,6 +32,8 @@ from app.services.projects import ProjectService
 from app.services.stats import StatsService
 from app.services.sweep import SweepService
 from app.services.tasks import TaskService
+
+_REACH_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,19 @@ class Container:
         """For each purpose its name, status and detail; empty where no Redis is configured."""
         return purposes.health(self.redis, self.scripts) if self.settings.has_redis else []
 
-    def load_scripts(self) -> None:
-        """At a process's start: load every script on every node, as far as that is possible now."""
+    def reach_redis(self) -> None:
+        """At a process's start: find Redis and load every script on every node.
+
+        In the background, because a hung server must not delay the start; waited for a moment,
+        because the first requests are better off with it.
+        """
+        thread = threading.Thread(target=self._reach_redis, name="reach-redis", daemon=True)
+        thread.start()
+        thread.join(_REACH_S)
+
+    def _reach_redis(self) -> None:
+        for client in self.redis:
+            client.find()
         deployment.load_at_start(self.settings, self.scripts)
 
     def close(self) -> None:
@@ -83,6 +97,7 @@ def build(settings: Settings) -> Container:
         settings.database_url,
         pool_size=settings.db_pool_size,
         pool_timeout_ms=settings.db_pool_timeout_ms,
+        on_retry=metrics.db_retries.inc,
     )
     cache = _cache(settings, redis.cache, scripts, metrics)
     return Container(

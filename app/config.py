@@ -205,4 +205,9 @@ def _shown(variable: str, value: str) -> str:
     """The value as an error may show it: never a secret, never a URL's password."""
     if _SECRET_NAMES.search(variable):
         return f"{len(value)} characters"
-    return repr(_URL_PASSWORD.sub("***", value))
+    return repr(shown_url(value))
+
+
+def shown_url(url: str) -> str:
+    """The URL without its password."""
+    return _URL_PASSWORD.sub("***", url)

@@ -49,6 +49,10 @@ class Metrics:
             multiprocess_mode="livesum",
         )
 
+        self.db_retries = self._counter(
+            "db_retries_total", "Units of work begun again after a deadlock or a busy database."
+        )
+
     def _redis(self) -> None:
         self.redis_seconds = Histogram(
             "taskflow_redis_call_seconds",
@@ -65,7 +69,7 @@ class Metrics:
             "1 while the breaker refuses calls, 0.5 while it tries one.",
             ("purpose",),
             registry=self.registry,
-            multiprocess_mode="max",
+            multiprocess_mode="livemax",
         )
         self.redis_scripts_reloaded = self._counter(
             "redis_scripts_reloaded_total", "Scripts a server had forgotten.", "script"

@@ -18,7 +18,8 @@
 --   restart may have lost the last invalidation) begin a new epoch, in which everything misses
 local function replication_id()
   local info = redis.pcall('INFO', 'replication')
-  return type(info) == 'string' and string.match(info, 'master_replid:(%w+)') or 'none'
+  if type(info) ~= 'string' then return 'none' end
+  return not string.find(info, 'role:slave') and string.match(info, 'master_replid:(%w+)')
 end
 
 local replid = replication_id()

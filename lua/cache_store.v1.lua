@@ -17,7 +17,8 @@
 -- Atomic because: between the check and the write a tag could move, and the old value would stand
 local function replication_id()
   local info = redis.pcall('INFO', 'replication')
-  return type(info) == 'string' and string.match(info, 'master_replid:(%w+)') or 'none'
+  if type(info) ~= 'string' then return 'none' end
+  return not string.find(info, 'role:slave') and string.match(info, 'master_replid:(%w+)')
 end
 
 if redis.call('GET', KEYS[4]) == ARGV[1] then

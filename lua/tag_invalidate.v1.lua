@@ -7,14 +7,17 @@
 -- ARGV[3] most      tags remembered at most; the oldest ones beyond it are pruned
 -- ARGV[4..] tags
 --
--- Returns the sequence that the tags moved to; doing it again is harmless
+-- Returns the sequence that the tags moved to; 0 where memory is full and the whole namespace was
+--   made a miss by deleting its meta and tags, which a full server still does. Doing it again is
+--   harmless
 -- Clock: none; the order is the sequence's
 -- Atomic because: a reader between the clock and the tags would store an old value under the new
 --   sequence. Cost: O(tags), whatever the number of entries.
 -- Pruning raises the floor: entries loaded before a tag that is no longer remembered are misses
 local function replication_id()
   local info = redis.pcall('INFO', 'replication')
-  return type(info) == 'string' and string.match(info, 'master_replid:(%w+)') or 'none'
+  if type(info) ~= 'string' then return 'none' end
+  return not string.find(info, 'role:slave') and string.match(info, 'master_replid:(%w+)')
 end
 
 local replid = replication_id()
@@ -27,9 +30,14 @@ if not (epoch and meta[2] == replid and redis.call('ZSCORE', KEYS[2], '!' .. epo
   redis.call('ZADD', KEYS[2], 0, '!' .. epoch)
 end
 
-local sequence = redis.call('HINCRBY', KEYS[1], 'clock', 1)
+local sequence = redis.pcall('HINCRBY', KEYS[1], 'clock', 1)
+local full = type(sequence) == 'table'
 for i = 4, #ARGV do
-  redis.call('ZADD', KEYS[2], sequence, ARGV[i])
+  full = full or type(redis.pcall('ZADD', KEYS[2], sequence, ARGV[i])) == 'table'
+end
+if full then
+  redis.call('DEL', KEYS[1], KEYS[2])
+  return 0
 end
 
 -- Rank 0 is the sentinel, at score 0.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from flask import g, request
@@ -72,13 +72,18 @@ class OneCallLimiter(Limiter):
     """Decides all limits of a request before Flask-Limiter looks at them one by one.
 
     `_Limiter__evaluate_limits` is a private hook of version 4.1; a test holds on to it.
+
+    Args:
+        never_open: scopes whose limits hold without Redis too, by each process for itself.
     """
 
-    def __init__(self, rates: Rates, **options: Any) -> None:
+    def __init__(
+        self, rates: Rates, *, never_open: Container[str] = frozenset(), **options: Any
+    ) -> None:
         options["storage_uri"] = f"{SCHEME}://"
         options["storage_options"] = {"rates": rates}
         super().__init__(strategy="moving-window", **options)
-        self._rates = rates
+        self._rates, self._never_open = rates, never_open
 
     def _Limiter__evaluate_limits(self, endpoint: str, limits: list[RuntimeLimit]) -> None:  # noqa: N802  the library's name
         applying = [_frozen(each) for each in limits if not (each.is_exempt or each.method_exempt)]
@@ -88,11 +93,13 @@ class OneCallLimiter(Limiter):
         super()._Limiter__evaluate_limits(endpoint, applying)  # type: ignore[misc]  # private
 
     def _named(self, endpoint: str, each: RuntimeLimit) -> tuple[str, Limit]:
-        parts = [each.key_func(), each.scope_for(endpoint, request.method)]
+        scope = each.scope_for(endpoint, request.method)
+        parts = [each.key_func(), scope]
         if self._key_prefix:
             parts.insert(0, self._key_prefix)
         key = each.limit.key_for(*parts)
-        return key, _limit(key, each.limit.amount, each.limit.get_expiry(), each.deduction_amount)
+        limit = _limit(key, each.limit.amount, each.limit.get_expiry(), each.deduction_amount)
+        return key, limit._replace(never_open=scope in self._never_open)
 
 
 def _frozen(each: RuntimeLimit) -> RuntimeLimit:
@@ -159,4 +166,6 @@ class ScriptStorage(Storage, MovingWindowSupport):
         if key in decided:
             return decided[key]
         decision = self._rates.admit(split(key)[0], [_limit(key, amount, expiry, cost)])
+        if not decision.admitted:
+            memo().retry_after_s = decision.retry_after_s
         return decision.standings[0] if decision.standings else None

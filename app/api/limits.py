@@ -30,6 +30,8 @@ BUDGETS: Mapping[str, str] = {
     "accounts.register": "login",
     "sessions.log_in": "login",
 }
+# Budgets that hold without Redis too: guessing passwords must not become free.
+NEVER_OPEN = frozenset({"login"})
 EXEMPT_BLUEPRINTS = frozenset({"health", "docs", "swagger"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -51,7 +53,10 @@ def install_limits(app: Flask, container: Container) -> None:
     app.before_request(lambda: deadline.start_budget(budget_s))
     app.teardown_request(lambda _: deadline.end_budget())
     groups = [BudgetLimits(container.settings)]
-    OneCallLimiter(container.rates, key_func=identity, default_limits=groups).init_app(app)
+    limiter = OneCallLimiter(
+        container.rates, key_func=identity, default_limits=groups, never_open=NEVER_OPEN
+    )
+    limiter.init_app(app)
     app.register_error_handler(RateLimitExceeded, lambda _: _too_many())
 
     def finish(response: Response) -> Response:

@@ -48,7 +48,9 @@ def status(url: str | None, as_json: bool) -> None:
 @with_appcontext
 def verify() -> None:
     """Hold every file to the contract and to the manifest; exit code 1 if one breaks it."""
-    click.echo(f"{len(ScriptRegistry.from_folder())} scripts, as pinned.")
+    scripts = ScriptRegistry.from_folder()
+    scripts.verify()
+    click.echo(f"{len(scripts)} scripts, as pinned.")
 
 
 @lua.command(cls=Command)

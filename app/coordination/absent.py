@@ -21,6 +21,8 @@ class Scripting(Protocol):
 
     def nodes(self) -> list[Node]: ...
 
+    def find(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -38,6 +40,9 @@ class NoRedis:
 
     def nodes(self) -> list[Node]:
         return []
+
+    def find(self) -> None:
+        """There is nothing to find."""
 
     def close(self) -> None:
         """There is nothing to close."""

@@ -1,8 +1,9 @@
 """A circuit breaker per purpose and process, so that a lost Redis costs a request next to nothing.
 
 Closed: calls go through; the last calls are remembered. Open: calls are refused for `open_s`.
-Half open: exactly one call is let through as the probe, and its outcome decides. The lock guards
-bookkeeping only and is never held during a call. Pattern: M. Nygard, "Release It!", chapter 5.
+Half open: exactly one call is let through as the probe, and its outcome alone decides, not that of
+a call from before. The lock guards bookkeeping only and is never held during a call.
+Pattern: M. Nygard, "Release It!", chapter 5.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Breaker:
         self._recent: deque[tuple[float, bool]] = deque(maxlen=calls)
         self._state = State.CLOSED
         self._until = 0.0
+        self._prober = 0  # the thread whose call is the probe
 
     @property
     def state(self) -> State:
@@ -66,6 +68,7 @@ class Breaker:
             if self._clock() < self._until:
                 return False
             self._until = self._clock() + self._open_s
+            self._prober = threading.get_ident()
             changed = self._move(State.HALF_OPEN)
         self._tell(changed)
         return True
@@ -74,7 +77,7 @@ class Breaker:
         """The server answered; a refusal by a healthy server is an answer too."""
         with self._lock:
             changed = False
-            if self._state is State.HALF_OPEN:
+            if self._is_probe():
                 self._recent.clear()
                 changed = self._move(State.CLOSED)
             self._recent.append((self._clock(), True))
@@ -86,9 +89,7 @@ class Breaker:
             now = self._clock()
             self._recent.append((now, False))
             changed = False
-            if self._state is State.HALF_OPEN or (
-                self._state is State.CLOSED and self._is_too_much(now)
-            ):
+            if self._is_probe() or (self._state is State.CLOSED and self._is_too_much(now)):
                 self._until = now + self._open_s
                 changed = self._move(State.OPEN)
         self._tell(changed)
@@ -96,8 +97,11 @@ class Breaker:
     def abstained(self) -> None:
         """The call never reached the server: nothing is learnt, and the next may probe at once."""
         with self._lock:
-            if self._state is State.HALF_OPEN:
+            if self._is_probe():
                 self._until = 0.0
+
+    def _is_probe(self) -> bool:
+        return self._state is State.HALF_OPEN and self._prober == threading.get_ident()
 
     def _is_too_much(self, now: float) -> bool:
         recent = [ok for at, ok in self._recent if now - at <= self._window_s]

@@ -25,10 +25,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
-import structlog
 
 from app.coordination import keys
 from app.coordination.absent import Scripting
+from app.coordination.invalidation import Invalidations
 from app.coordination.scripts import Arg, Call, ScriptRegistry
 from app.errors import CoordinationError
 from app.metrics import Metrics
@@ -37,9 +37,7 @@ Load = Callable[[], Any]
 
 _FILL_LEASE_MS = 2_000
 _WAIT_S, _WAITS = 0.01, 10
-_MOST_TAGS = 1_000
 _LEAST_META_TTL_MS = 3_600_000
-_log = structlog.get_logger(__name__)
 
 
 class MemoryCache:
@@ -59,7 +57,7 @@ class MemoryCache:
         self._ttl_s, self._most, self._clock = ttl_s, most, clock
         self._entries: OrderedDict[tuple[str, str], tuple[float, int, Any]] = OrderedDict()
         self._written: dict[str, int] = {}
-        self._sequence = 0
+        self._sequence = self._floor = 0
         self._lock = threading.Lock()
 
     def fetch(self, namespace: str, key: str, *, tags: Sequence[str], load: Load) -> Any:  # noqa: ARG002  the port's parameter
@@ -67,11 +65,11 @@ class MemoryCache:
         with self._lock:
             began, sequence = self._clock(), self._sequence
             found = self._entries.get((namespace, key))
-            if found and began < found[0] and found[1] >= self._written.get(namespace, 0):
+            if found and began < found[0] and found[1] >= self._written_at(namespace):
                 return found[2]
         value = load()
         with self._lock:
-            if sequence >= self._written.get(namespace, 0):
+            if sequence >= self._written_at(namespace):
                 self._entries[namespace, key] = (began + self._ttl_s, sequence, value)
                 self._entries.move_to_end((namespace, key))
             while len(self._entries) > self._most:
@@ -83,9 +81,13 @@ class MemoryCache:
         with self._lock:
             self._sequence += 1
             if len(self._written) >= self._most:
-                self._entries.clear()
+                # What is forgotten here still judges the loads that are under way.
+                self._floor = self._sequence
                 self._written.clear()
             self._written[namespace] = self._sequence
+
+    def _written_at(self, namespace: str) -> int:
+        return self._written.get(namespace, self._floor)
 
 
 class RedisCache:
@@ -109,7 +111,13 @@ class RedisCache:
         self._events = metrics.cache
         self._read = scripts["cache_read.v1"]
         self._store = scripts["cache_store.v1"]
-        self._invalidate = scripts["tag_invalidate.v1"]
+        self._invalidations = Invalidations(
+            client,
+            scripts["tag_invalidate.v1"],
+            metrics,
+            ttl_s=ttl_ms / 1000,
+            meta_ttl_ms=self._meta_ttl_ms,
+        )
 
     def fetch(self, namespace: str, key: str, *, tags: Sequence[str], load: Load) -> Any:
         """The cached value of `key`, or what `load` returns, stored for the others.
@@ -120,6 +128,7 @@ class RedisCache:
         """
         token = secrets.token_hex(16)
         try:
+            self._invalidations.pay()
             reply = self._read_or_wait(namespace, key, token)
         except CoordinationError:
             self._events.labels("fallback").inc()
@@ -128,27 +137,30 @@ class RedisCache:
             self._events.labels("hit").inc()
             return orjson.loads(reply[1])
         self._events.labels("miss").inc()
-        value = load()
         _, sequence, epoch, leads = reply
-        if leads:
-            self._keep(namespace, key, token, sequence, epoch, tags, value)
+        if not leads:
+            return load()
+        try:
+            value = load()
+        except BaseException:
+            # An epoch that is nobody's: refused, but the fill lease is free for the next caller.
+            self._keep(namespace, key, token, 0, b"", tags, None)
+            raise
+        self._keep(namespace, key, token, sequence, epoch, tags, value)
         return value
+
+    @property
+    def owes(self) -> bool:
+        """Whether Redis has not been told of every write of this process."""
+        return self._invalidations.owes
 
     def invalidate(self, namespace: str, tags: Sequence[str]) -> None:
         """Make every entry with one of `tags` a miss, everywhere. After the commit; never raises.
 
-        While Redis is away, entries it still holds may be read again after its return, for as long
-        as their time to live at most.
+        Without an answer it is owed (see `invalidation`).
         """
         self._fallback.invalidate(namespace, tags)
-        names = keys.cache(namespace, "")
-        args: list[Arg] = [secrets.token_hex(8), self._meta_ttl_ms, _MOST_TAGS, *tags]
-        try:
-            self._client.call(Call(self._invalidate, [names.meta, names.tags], args))
-            self._events.labels("invalidation").inc()
-        except CoordinationError as error:
-            self._events.labels("invalidation_lost").inc()
-            _log.warning("cache.invalidation_lost", kind=error.kind)
+        self._invalidations.send(namespace, tags)
 
     def _read_or_wait(self, namespace: str, key: str, token: str) -> Any:
         """One read; while another caller loads, a few more, so that one load serves them all."""

@@ -7,6 +7,7 @@ redirections are followed one by one, inside the deadline of the one call.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -80,8 +81,8 @@ class ScriptClient:
         try:
             with deadline.operation(allowance):
                 replies = self._send(calls)
-        except (RedisError, OSError) as error:
-            raise self._broken(error) from error
+        except failures.ERRORS as error:
+            raise self._broken(error, allowance) from error
         except BaseException:
             self.breaker.abstained()
             raise
@@ -98,7 +99,7 @@ class ScriptClient:
         try:
             with deadline.operation(self._timeout_s):
                 replies = self._pools.exchange(node.address, commands)
-        except (RedisError, OSError) as error:
+        except failures.ERRORS as error:
             raise failures.typed(error, purpose=self.purpose) from error
         for reply in replies:
             if isinstance(reply, ResponseError):
@@ -113,8 +114,13 @@ class ScriptClient:
         """
         try:
             return self._topology.nodes()
-        except (RedisError, OSError) as error:
+        except failures.ERRORS as error:
             raise failures.typed(error, purpose=self.purpose) from error
+
+    def find(self) -> None:
+        """Find out where the keys live, before the first request needs to know; never raises."""
+        with contextlib.suppress(*failures.ERRORS):
+            self._topology.find()
 
     def close(self) -> None:
         self._pools.close()
@@ -165,13 +171,15 @@ class ScriptClient:
             reply = self._pools.exchange(address, commands)[-1]
         return reply
 
-    def _broken(self, error: Exception) -> CoordinationError:
+    def _broken(self, error: BaseException, allowance: float) -> CoordinationError:
         typed = failures.typed(error, purpose=self.purpose)
-        if failures.KINDS[typed.kind].trips:
+        # What was left of a request's budget may have been too little for a healthy server.
+        cut_short = typed.kind == "timeout" and allowance < self._timeout_s
+        if typed.kind == "pool" or cut_short:
+            self.breaker.abstained()
+        elif failures.KINDS[typed.kind].trips:
             self.breaker.failed()
             self._topology.refresh_soon()
-        elif typed.kind == "pool":
-            self.breaker.abstained()
         else:
             self.breaker.succeeded()
         return self._count(typed)
@@ -204,6 +212,9 @@ def from_url(url: str) -> tuple[Topology, dict[str, Any]]:
     """The topology and the connection options that a URL of one server means.
 
     `rediss://…?ssl_ca_certs=…&ssl_certfile=…` carries TLS options as redis-py names them.
+
+    Raises:
+        ValueError: an option that a connection does not have, or a value that it does not take.
     """
     options = dict(parse_url(url))
     if "path" in options:
@@ -215,4 +226,8 @@ def from_url(url: str) -> tuple[Topology, dict[str, Any]]:
         options["ssl"] = True
         if options.get("ssl_cert_reqs") == "none":
             options["ssl_cert_reqs"] = ssl.CERT_NONE
+    try:
+        Pools(options, timeout_s=1, most=1).make(address)
+    except (TypeError, RedisError) as error:
+        raise ValueError(str(error)) from error
     return Standalone(address), options

@@ -40,6 +40,16 @@ def end_budget() -> None:
     _budget.set(None)
 
 
+@contextlib.contextmanager
+def no_budget() -> Iterator[None]:
+    """What must be tried even if the request has waited long enough: its own time-out holds."""
+    token = _budget.set(None)
+    try:
+        yield
+    finally:
+        _budget.reset(token)
+
+
 def current_budget() -> Budget | None:
     """The running request's budget; None outside requests, where only purposes' timeouts hold."""
     return _budget.get()

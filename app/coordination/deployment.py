@@ -6,7 +6,7 @@ everybody's calls at once. (If it does, each call reloads what it needs.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,12 +92,21 @@ def load_at_start(settings: Settings, scripts: ScriptRegistry) -> None:
         return
     client = target(settings)
     try:
-        nodes: Sequence[NodeStatus] = load(client, scripts)
-        _log.info("scripts.loaded", nodes=len(nodes), scripts=len(scripts))
+        for node in client.nodes():
+            _load_on(client, node, scripts)
     except CoordinationError as error:
         _log.warning("scripts.not_loaded", kind=error.kind)
     finally:
         client.close()
+
+
+def _load_on(client: ScriptClient, node: Node, scripts: ScriptRegistry) -> None:
+    """One node that does not answer must not keep the scripts from the others."""
+    try:
+        client.on_node(node, [load_command(script) for script in scripts.values()])
+        _log.info("scripts.loaded", node=str(node.address), scripts=len(scripts))
+    except CoordinationError as error:
+        _log.warning("scripts.not_loaded", node=str(node.address), kind=error.kind)
 
 
 def _status_of(client: ScriptClient, node: Node, scripts: ScriptRegistry) -> NodeStatus:

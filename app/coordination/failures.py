@@ -46,6 +46,9 @@ ON_LOSS = {
     "lock": "scheduled runs go by the database's claim alone",
 }
 
+# What an exchange with Redis may raise; redis-py's cluster errors are no RedisError.
+ERRORS = (redis_errors.RedisError, redis_errors.RedisClusterException, OSError)
+
 # Order matters: redis-py makes LOADING, authentication and pool errors kinds of ConnectionError.
 _BY_CLASS: tuple[tuple[type[BaseException], str], ...] = (
     (redis_errors.MaxConnectionsError, "pool"),

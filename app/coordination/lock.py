@@ -70,11 +70,13 @@ class LockService:
 
         Raises:
             LockBusy: another token holds it.
-            CoordinationError: Redis gave no answer; a lease that it may have given is given back.
+            CoordinationError: Redis gave no answer. A lease that it may have given to a token made
+                here is given back; one of the caller's own token may be held since before.
         """
+        made_here = token is None
         token = token or secrets.token_hex(16)
         for attempt in range(retries + 1):
-            lease = self._try(name, token, ttl_ms)
+            lease = self._try(name, token, ttl_ms, undo=made_here)
             if lease:
                 return lease
             if attempt < retries:
@@ -134,7 +136,7 @@ class LockService:
             with contextlib.suppress(CoordinationError):
                 self.release(lease)
 
-    def _try(self, name: str, token: str, ttl_ms: int) -> Lease | None:
+    def _try(self, name: str, token: str, ttl_ms: int, *, undo: bool) -> Lease | None:
         lock_keys = keys.lock(name)
         args: list[Arg] = [token, ttl_ms, self._holder, max(_FENCE_TTL_MS, 2 * ttl_ms)]
         asked = time.monotonic()
@@ -142,7 +144,7 @@ class LockService:
             taken, fence, _left_ms = self._client.call(Call(self._acquire, lock_keys, args))
         except CoordinationError as error:
             self._metrics.locks.labels("error").inc()
-            if isinstance(error, RedisUnavailable):
+            if undo and isinstance(error, RedisUnavailable):
                 self._undo(name, token)
             raise
         self._metrics.locks.labels("acquired" if taken else "busy").inc()

@@ -7,6 +7,7 @@ failing script does not hide the replies of its neighbours.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -15,7 +16,7 @@ import hiredis
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import MaxConnectionsError, ResponseError
+from redis.exceptions import MaxConnectionsError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -34,7 +35,7 @@ class Pools:
     Args:
         options: redis-py's connection options without the address (user, password, TLS).
         timeout_s: to connect, and for reads outside an operation's deadline, seconds.
-        most: connections at most, over all addresses.
+        most: connections in use at most, over all addresses.
     """
 
     def __init__(self, options: Mapping[str, Any], *, timeout_s: float, most: int) -> None:
@@ -67,16 +68,28 @@ class Pools:
             except BaseException:
                 # Replies may still be on their way: this connection must serve no other call.
                 connection.disconnect()
+                self._forget(address)
                 raise
-            self._idle[address].append(connection)
+            if any(isinstance(reply, ReadOnlyError) for reply in replies):
+                # Demoted. Its name may lead to the new primary, but only for a new connection.
+                connection.disconnect()
+                self._forget(address)
+            else:
+                self._idle[address].append(connection)
             return replies
         finally:
             self._free.release()
 
     def close(self) -> None:
         """Close the idle connections; those in use end with their exchange."""
-        for idle in self._idle.values():
-            while idle:
+        for address in list(self._idle):
+            self._forget(address)
+
+    def _forget(self, address: Address) -> None:
+        """Close what is idle at an address that failed: it may never be asked again."""
+        idle = self._idle.get(address, [])
+        while idle:
+            with contextlib.suppress(IndexError):  # another thread took the last one
                 idle.pop().disconnect()
 
     def _take(self, address: Address) -> AbstractConnection:
@@ -85,14 +98,15 @@ class Pools:
             try:
                 connection = idle.pop()
             except IndexError:
-                connection = self._make(address)
+                connection = self.make(address)
                 connection.connect()
                 return connection
             if _is_fresh(connection):
                 return connection
             connection.disconnect()
 
-    def _make(self, address: Address) -> AbstractConnection:
+    def make(self, address: Address) -> AbstractConnection:
+        """A connection that is not connected yet."""
         options = dict(self._options)
         tls = options.pop("ssl", False)
         kind: Any = deadline.DeadlineSSLConnection if tls else deadline.DeadlineConnection

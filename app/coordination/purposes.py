@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.config import Settings
+from app.config import Settings, shown_url
 from app.coordination import failures, keys
 from app.coordination.absent import NoRedis, Scripting
 from app.coordination.client import ScriptClient, from_url
-from app.coordination.scripts import Call, ScriptRegistry
+from app.coordination.scripts import Arg, Call, ScriptRegistry
 from app.coordination.topology import Address, Cluster, Sentinels, Topology
-from app.errors import CoordinationError
+from app.errors import ConfigError, CoordinationError
 from app.metrics import Metrics
+
+_PROBE_TTL_MS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,17 @@ class Purposes:
 
 
 def build(settings: Settings, metrics: Metrics) -> Purposes:
-    """The clients that `settings` ask for; nothing connects before the first call."""
+    """The clients that `settings` ask for; nothing connects before the first call.
+
+    Raises:
+        ConfigError: a URL has an option that is none.
+    """
     if not settings.has_redis:
         return Purposes(NoRedis("limiter"), NoRedis("cache"), NoRedis("lock"))
     topology, options = coordination(settings)
 
     def client(purpose: str, timeout_ms: int, url: str | None = None) -> ScriptClient:
-        where, how = from_url(url) if url else (topology, options)
+        where, how = _at("CACHE_REDIS_URL", url) if url else (topology, options)
         return ScriptClient(
             purpose=purpose,
             topology=where,
@@ -59,7 +66,7 @@ def build(settings: Settings, metrics: Metrics) -> Purposes:
 def coordination(settings: Settings) -> tuple[Topology, dict[str, Any]]:
     """The coordination Redis: its topology, and the connection options of its nodes."""
     if settings.redis_mode == "standalone":
-        return from_url(settings.coordination_url or "")
+        return _at("REDIS_URL", settings.coordination_url or "")
     nodes = [_address(node) for node in (settings.redis_nodes or "").split(",")]
     options: dict[str, Any] = {
         "username": settings.redis_username,
@@ -75,9 +82,11 @@ def coordination(settings: Settings) -> tuple[Topology, dict[str, Any]]:
 def health(purposes: Purposes, scripts: ScriptRegistry) -> list[Mapping[str, str]]:
     """For each purpose its name, `pass` or `warn`, and what its loss means.
 
-    The probe is a script that changes nothing: PING answers under CLUSTERDOWN and NOREPLICAS too.
+    The probe is a script that writes: PING answers under CLUSTERDOWN and NOREPLICAS, and a script
+    that only reads on a full or demoted server.
     """
-    probe = Call(scripts["lock_release.v1"], [keys.lock("probe").lease], ["nobody"])
+    args: list[Arg] = [secrets.token_hex(8), _PROBE_TTL_MS, "probe", _PROBE_TTL_MS]
+    probe = Call(scripts["lock_acquire.v1"], keys.lock("probe"), args)
     return [_health_of(client, probe) for client in purposes]
 
 
@@ -89,6 +98,14 @@ def _health_of(client: Scripting, probe: Call) -> Mapping[str, str]:
         detail = f"{error.kind}: {failures.ON_LOSS[client.purpose]}"
         return {"name": name, "status": "warn", "detail": detail}
     return {"name": name, "status": "pass", "detail": "answers"}
+
+
+def _at(variable: str, url: str) -> tuple[Topology, dict[str, Any]]:
+    try:
+        return from_url(url)
+    except ValueError as error:
+        shown = repr(shown_url(url))
+        raise ConfigError(variable, f"{shown} ({error})", "options that redis-py knows") from error
 
 
 def _address(node: str) -> Address:

@@ -19,19 +19,19 @@ from app.coordination.absent import Scripting
 from app.coordination.scripts import Call, ScriptRegistry
 from app.errors import CoordinationError
 
-MOST_HITS = 2**31
-
 
 class Limit(NamedTuple):
     """`amount` hits in any `window_ms`. `name` tells it from the identity's other limits.
 
-    `cost` is how many hits this request takes; 0 only looks.
+    `cost` is how many hits this request takes; 0 only looks. `never_open`: without Redis it is
+    counted by each process for itself, where others let pass.
     """
 
     name: str
     amount: int
     window_ms: int
     cost: int = 1
+    never_open: bool = False
 
 
 class Standing(NamedTuple):
@@ -74,18 +74,26 @@ class Rates(Protocol):
 
 
 class RedisRates:
-    """One script call for each decision; without Redis, requests are let through uncounted."""
+    """One script call for each decision; without Redis, requests are let through uncounted.
+
+    Limits that must never open, such as that of log-ins, are then counted in this process.
+    """
 
     def __init__(self, client: Scripting, scripts: ScriptRegistry) -> None:
-        self._client = client
+        self._client, self._here = client, MemoryRates()
         self._script = scripts["rate_admit.v1"]
 
     def admit(self, identity: str, limits: Sequence[Limit]) -> Decision:
         try:
             reply = self._client.call(self._call(identity, limits))
         except CoordinationError:
-            return Decision(admitted=True, standings=(), counted=False)
+            return self._without_redis(identity, limits)
         return _decided(limits, reply)
+
+    def _without_redis(self, identity: str, limits: Sequence[Limit]) -> Decision:
+        if any(limit.never_open for limit in limits):
+            return self._here.admit(identity, limits)
+        return Decision(admitted=True, standings=(), counted=False)
 
     def _call(self, identity: str, limits: Sequence[Limit]) -> Call:
         args = [arg for limit in limits for arg in (limit.amount, limit.window_ms, limit.cost)]
@@ -131,10 +139,10 @@ class MemoryRates:
             for log, limit in zip(chosen, limits, strict=True):
                 if admitted and limit.cost:
                     log.take(now, limit.cost)
-        standings = tuple(
-            Standing(limit, limit.amount - log.total, log.reset_ms(limit, now), wait)
-            for log, limit, wait in zip(chosen, limits, waits, strict=True)
-        )
+            standings = tuple(
+                Standing(limit, limit.amount - log.total, log.reset_ms(limit, now), wait)
+                for log, limit, wait in zip(chosen, limits, waits, strict=True)
+            )
         return Decision(admitted, standings, at_us=now)
 
 

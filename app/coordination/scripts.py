@@ -63,24 +63,31 @@ class Call(NamedTuple):
 
 
 class ScriptRegistry(Mapping[str, Script]):
-    """All scripts of a folder, by `id`."""
+    """All scripts of a folder, by `id`. Serving processes call `verify` before they start."""
 
-    def __init__(self, scripts: Mapping[str, Script]) -> None:
-        self._scripts = dict(scripts)
+    def __init__(self, scripts: Mapping[str, Script], folder: Path) -> None:
+        self._scripts, self._folder = dict(scripts), folder
 
     @classmethod
     def from_folder(cls, folder: Path = FOLDER) -> ScriptRegistry:
-        """Read every script and hold it to the contract and the manifest.
+        """Read every script.
+
+        Raises:
+            ScriptContractError: for a file whose name says no script.
+        """
+        scripts = {script.id: script for script in map(read, sorted(folder.glob("*.lua")))}
+        return cls(scripts, folder)
+
+    def verify(self) -> None:
+        """Hold every script to the contract and the manifest.
 
         Raises:
             ScriptContractError: naming every file that breaks either, and how.
         """
-        scripts = {script.id: script for script in map(read, sorted(folder.glob("*.lua")))}
-        faults = [fault for script in scripts.values() for fault in contract_faults(script)]
-        faults += manifest_faults(scripts, pinned(folder))
+        faults = [fault for script in self.values() for fault in contract_faults(script)]
+        faults += manifest_faults(self, pinned(self._folder))
         if faults:
             raise ScriptContractError("; ".join(faults))
-        return cls(scripts)
 
     def __getitem__(self, id_: str) -> Script:
         return self._scripts[id_]

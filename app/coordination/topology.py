@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from redis import RedisError
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
+
+from app.coordination import deadline, failures
 
 _DISCOVERY_TIMEOUT_S = 0.25
 
@@ -43,7 +45,14 @@ class Node:
 
 class Topology(Protocol):
     def address_of(self, key: str) -> Address:
-        """The primary that holds `key`; may ask the network the first time."""
+        """The primary that holds `key`. Inside a request it never asks the network.
+
+        Raises:
+            ConnectionError (redis-py's): it is not known yet; a look-up is under way.
+        """
+
+    def find(self) -> None:
+        """Ask the network now; raises what redis-py raises."""
 
     def nodes(self) -> list[Node]:
         """Every node, primaries first; always asks the network."""
@@ -63,6 +72,9 @@ class Standalone:
 
     def address_of(self, key: str) -> Address:  # noqa: ARG002  the protocol's parameter
         return self._address
+
+    def find(self) -> None:
+        """There is nothing to look up."""
 
     def nodes(self) -> list[Node]:
         return [Node(self._address, "primary")]
@@ -84,16 +96,24 @@ class _Discovering:
         if self._looking.acquire(blocking=False):
             threading.Thread(target=self._look, name="redis-topology", daemon=True).start()
 
+    def find(self) -> None:
+        raise NotImplementedError
+
+    def _know(self) -> None:
+        """The first look-up: outside requests it is made here, inside in the background."""
+        if deadline.current_budget() is None:
+            self.find()
+            return
+        self.refresh_soon()
+        raise RedisConnectionError("where the keys live is not known yet")
+
     def _look(self) -> None:
         try:
             # Nobody answered: the next failure asks again.
-            with contextlib.suppress(RedisError, OSError):
-                self._discover()
+            with contextlib.suppress(*failures.ERRORS):
+                self.find()
         finally:
             self._looking.release()
-
-    def _discover(self) -> object:
-        raise NotImplementedError
 
 
 class Sentinels(_Discovering):
@@ -113,21 +133,28 @@ class Sentinels(_Discovering):
         self._master: Address | None = None
 
     def address_of(self, key: str) -> Address:  # noqa: ARG002  one master holds every key
-        return self._master or self._discover()
+        if self._master is None:
+            self._know()
+        return self._found()
 
     def nodes(self) -> list[Node]:
+        self.find()
         replicas = self._sentinel.discover_slaves(self._service)
         return [
-            Node(self._discover(), "primary"),
+            Node(self._found(), "primary"),
             *(Node(Address(str(host), int(port)), "replica") for host, port in replicas),
         ]
 
     def moved(self, error: MovedError) -> None:
         """Only a cluster moves slots; the caller sees the error and its kind."""
 
-    def _discover(self) -> Address:
+    def find(self) -> None:
         host, port = self._sentinel.discover_master(self._service)
         self._master = Address(str(host), int(port))
+
+    def _found(self) -> Address:
+        if self._master is None:
+            raise RedisConnectionError("the sentinels name no master")
         return self._master
 
 
@@ -137,35 +164,38 @@ class Cluster(_Discovering):
     def __init__(self, seeds: list[Address], options: Mapping[str, Any]) -> None:
         super().__init__()
         self._seeds, self._options = seeds, options
-        self._building = threading.Lock()
+        self._finding = threading.Lock()
         self._cluster: RedisCluster | None = None
 
     def address_of(self, key: str) -> Address:
+        if self._cluster is None:
+            self._know()
         node = self._map().get_node_from_key(key)
         return Address(str(node.host), int(node.port))
 
     def nodes(self) -> list[Node]:
-        cluster = self._map()
-        cluster.nodes_manager.initialize()
+        self.find()
         found = [
-            Node(Address(str(n.host), int(n.port)), str(n.server_type)) for n in cluster.get_nodes()
+            Node(Address(str(n.host), int(n.port)), str(n.server_type))
+            for n in self._map().get_nodes()
         ]
         return sorted(found, key=lambda node: (node.role != "primary", node.address))
 
     def moved(self, error: MovedError) -> None:
         self._map().nodes_manager.move_slot(error)
 
-    def _discover(self) -> None:
-        self._map().nodes_manager.initialize()
+    def find(self) -> None:
+        with self._finding:
+            if self._cluster is not None:
+                self._cluster.nodes_manager.initialize()
+                return
+            nodes = [ClusterNode(a.host, a.port) for a in self._seeds]
+            options = {**_quick(), **self._options}
+            self._cluster = RedisCluster(startup_nodes=nodes, **options)
 
     def _map(self) -> RedisCluster:
         if self._cluster is None:
-            with self._building:
-                if self._cluster is None:
-                    nodes = [ClusterNode(a.host, a.port) for a in self._seeds]
-                    self._cluster = RedisCluster(
-                        startup_nodes=nodes, **{**_quick(), **self._options}
-                    )
+            raise RedisConnectionError("no node of the cluster has answered")
         return self._cluster
 
 

@@ -11,7 +11,7 @@ milliseconds; a slot is the epoch second that a run is for. Rules, in the order 
 
 A holder that is stopped inside a batch would keep that lock for ever. `renew` and `mint_fence`
 therefore let PostgreSQL end a transaction that is idle for half the lease, and give up waiting
-for any row after the same time.
+for any row after 5 s at most, so that a scheduler that is asked to stop is not kept.
 """
 
 from __future__ import annotations
@@ -25,11 +25,17 @@ from app.db.models import CronJob, CronRun
 from app.db.types import db_now, db_now_ms
 from app.errors import FencedOut
 
+# A scheduler whose clock runs ahead of the database's by more than this claims no slot: the slots
+# of all others would lie behind its own, until their clocks caught up.
+MOST_AHEAD_MS = 120_000
+_MOST_LOCK_WAIT_MS = 5_000
+
 
 def mint_fence(session: Session, *, job: str, slot: int, holder: str, ttl_ms: int) -> int | None:
     """Take the job's lease for `slot` and return its fence, one higher than any before.
 
-    Never waits for another holder: None means that the job is taken, paused, or past this slot.
+    Never waits for another holder: None means that the job is taken, paused, or past this slot,
+    or that the slot lies in the future.
     """
     _bound_waits(session, ttl_ms)
     if not _lock_row(session, job):
@@ -38,6 +44,7 @@ def mint_fence(session: Session, *, job: str, slot: int, holder: str, ttl_ms: in
         update(CronJob)
         .where(CronJob.job == job, CronJob.paused.is_(False))
         .where(CronJob.lease_until < db_now_ms(), CronJob.slot <= slot)
+        .where(db_now_ms() >= slot * 1000 - MOST_AHEAD_MS)
         .values(fence=CronJob.fence + 1, holder=holder, slot=slot, lease_until=db_now_ms() + ttl_ms)
         .returning(CronJob.fence)
     )
@@ -132,12 +139,6 @@ def has_outcome(session: Session, *, job: str, slot: int) -> bool:
     return bool(session.scalar(select(over)))
 
 
-def last_run(session: Session, job: str) -> CronRun | None:
-    """The run of the job's latest slot, or None before the first."""
-    latest = select(CronRun).where(CronRun.job == job).order_by(CronRun.slot.desc()).limit(1)
-    return session.scalar(latest)
-
-
 def _lock_row(session: Session, job: str) -> bool:
     """Make sure that the job's row exists, and lock it; False if someone else has it.
 
@@ -167,8 +168,12 @@ def _set_lease(
 def _bound_waits(session: Session, ttl_ms: int) -> None:
     if session.get_bind().dialect.name != "postgresql":
         return
-    bound_ms = max(1, ttl_ms // 2)
-    for setting in ("lock_timeout", "idle_in_transaction_session_timeout"):
+    idle_ms = max(1, ttl_ms // 2)
+    bounds = {
+        "idle_in_transaction_session_timeout": idle_ms,
+        "lock_timeout": min(idle_ms, _MOST_LOCK_WAIT_MS),
+    }
+    for setting, bound_ms in bounds.items():
         session.execute(
             text("SELECT set_config(:name, :value, true)"),
             {"name": setting, "value": f"{bound_ms}ms"},

@@ -23,7 +23,9 @@ TRIES = 4
 _BACKOFF_S = 0.02
 _BUSY_TIMEOUT_S = 5
 _RECYCLE_S = 1_800
-_CONNECT_TIMEOUT_S = "3"
+# A server that vanished without a word is noticed by libpq after these, in seconds or ms.
+_CONNECT = {"connect_timeout": "3", "tcp_user_timeout": "5000", "keepalives_idle": "5"}
+_STATEMENT_TIMEOUT_MS = 30_000
 _BEGIN = "taskflow_begin"
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000}",
@@ -45,9 +47,10 @@ def engine_url(url: str) -> URL:
             raise ConfigError("DATABASE_URL", repr(url), "sqlite:///file: memory is not shared")
         return parsed
     given = str(parsed.query.get("options", ""))
-    query = {"connect_timeout": _CONNECT_TIMEOUT_S, "application_name": "taskflow"}
+    query = {**_CONNECT, "application_name": "taskflow"}
     query |= {name: str(value) for name, value in parsed.query.items()}
-    query["options"] = f"{given} -c timezone=UTC".strip()
+    ours = f"-c timezone=UTC -c statement_timeout={_STATEMENT_TIMEOUT_MS}"
+    query["options"] = f"{ours} {given}".strip()
     return parsed.set(drivername="postgresql+psycopg", query=query)
 
 
@@ -138,10 +141,6 @@ class Database:
         """
         with self.read() as session:
             session.execute(text("SELECT 1"))
-
-    def dispose_after_fork(self) -> None:
-        """Forget the parent's connections without closing them: they are still the parent's."""
-        self.engine.dispose(close=False)
 
     def close(self) -> None:
         """Close every pooled connection."""

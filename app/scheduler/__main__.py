@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
+import time
 
 import structlog
 
 from app import bootstrap
 from app.config import Settings
-from app.errors import ConfigError
+from app.errors import ConfigError, ScriptContractError
 from app.scheduler.jobs import table
 from app.scheduler.loop import Loop
 from app.scheduler.runner import Runner
@@ -18,16 +20,19 @@ from app.scheduler.runner import Runner
 
 def main() -> int:
     """Run until SIGTERM or SIGINT, which stop a sweep between two batches; the exit code."""
+    os.environ["TZ"] = "UTC"
+    time.tzset()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     try:
         container = bootstrap.build(Settings.from_env())
-    except ConfigError as error:
-        print(f"taskflow: {error}", file=sys.stderr)
+        container.scripts.verify()
+    except (ConfigError, ScriptContractError) as error:
+        print(f"TaskFlow cannot start: {error}", file=sys.stderr)
         return 2
     log = structlog.get_logger("app.scheduler")
-    container.load_scripts()
+    container.reach_redis()
     runner = Runner(
         container.db,
         container.claims,

@@ -20,7 +20,7 @@ class Step:
 
     rows: int
     finished: bool
-    after_commit: Callable[[], None]
+    after_commit: Callable[[], None] = lambda: None
 
 
 Work = Callable[[Session, bool], Step]

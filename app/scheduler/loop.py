@@ -1,8 +1,9 @@
-"""When to look: on the slot's first second, and every few seconds for what was left undone.
+"""When to look: every few seconds, and for an hourly job on its hour's first second too.
 
-The `schedule` library says when. A look is cheap: one script call for each job, which answers
-`done` or `running` nearly always. So a crashed run, a lost claim and a scheduler that started late
-all end in the same place: the next look takes the slot up.
+The `schedule` library says when, by the wall clock; `run` looks anyway when that clock was set
+back, and `__main__` keeps it in UTC, where no hour comes twice. A look is cheap: one script call
+for each job, which answers `done` or `running` nearly always. So a crashed run, a lost claim and a
+scheduler that started late all end in the same place: the next look takes the slot up.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Loop:
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._runner, self._stopping, self._now_s = runner, stopping, now_s
+        self._poll_s = poll_s
         self._over: dict[str, int] = {}
         self._when = schedule.Scheduler()
         for job in jobs:
@@ -52,8 +54,10 @@ class Loop:
         self._when.run_all()
         while not self._stopping.is_set():
             self._when.run_pending()
-            idle_s = self._when.idle_seconds
-            self._stopping.wait(max(0.05, 1.0 if idle_s is None else min(idle_s, 1.0)))
+            idle_s = self._when.idle_seconds or 0.0
+            if idle_s > self._poll_s:
+                self._when.run_all()  # the clock was set back; by its old time nothing is due
+            self._stopping.wait(min(max(idle_s, 0.05), 1.0))
 
     def look(self, job: Job) -> None:
         """Try the slot that is due, unless this process knows that it is over.

@@ -8,6 +8,7 @@ it up where the batches stopped.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -105,6 +106,7 @@ class Runner:
             end = End.FENCED_OUT
         except (DatabaseUnavailable, LockBusy):
             end = End.UNAVAILABLE
+            self._free(job, opened)
         except Exception:
             log.exception("cron.failed")
             end = self._failed(job, slot, opened)
@@ -130,6 +132,13 @@ class Runner:
                 return fence
         except _SlotIsOver:
             return End.DONE
+        except LockBusy:
+            return End.TAKEN
+
+    def _free(self, job: Job, fence: int) -> None:
+        """Nobody died: let the next look go on at once, if the database can hear it."""
+        with contextlib.suppress(FencedOut, DatabaseUnavailable, LockBusy), self._db.write() as s:
+            cron.free_lease(s, job=job.name, fence=fence)
 
     def _failed(self, job: Job, slot: int, fence: int) -> End:
         """A bug or a refused statement: end the slot, so that it is seen and not tried for ever."""
@@ -166,7 +175,7 @@ class _Attempt:
             with self._runner._db.write() as session:
                 step = self._batch(session, wait)
             self.rows += step.rows
-            step.after_commit()
+            self._after_commit(step)
             if step.finished:
                 return End.SUCCEEDED
             # Rows that others hold were passed by; when nothing else is left, wait for them.
@@ -175,6 +184,13 @@ class _Attempt:
         with self._runner._db.write() as session:
             cron.free_lease(session, job=self._job.name, fence=self._fence)
         return End.STOPPED
+
+    def _after_commit(self, step: Step) -> None:
+        """The batch stands, whatever becomes of what follows it."""
+        try:
+            step.after_commit()
+        except Exception:
+            _log.exception("cron.after_commit_failed", job=self._job.name, slot=self._slot)
 
     def _batch(self, session: Session, wait: bool) -> Step:
         job, slot = self._job.name, self._slot

@@ -130,6 +130,19 @@ def test_without_redis_requests_pass_and_say_nothing_of_limits(
     assert "RateLimit" not in answers[-1].headers
 
 
+def test_without_redis_log_ins_are_still_limited_by_each_process(
+    make_app: MakeApp, ready_url: str, valkey: Valkey
+) -> None:
+    app = make_app(DATABASE_URL=ready_url, REDIS_URL=valkey.url, RATE_LIMIT_LOGIN="2/minute")
+    client = app.test_client()
+    valkey.stop()
+    who = {"email": "nobody@example.com", "password": PASSWORD}
+    answers = [client.post("/api/v1/sessions", json=who) for _ in range(3)]
+    valkey.restart()
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 60
+
+
 def test_with_no_redis_configured_the_process_counts_for_itself(
     make_app: MakeApp, ready_url: str
 ) -> None:

@@ -266,17 +266,6 @@ def _lock_accounts_within_20_ms(database: Database) -> None:
         session.execute(text("SELECT 1 FROM accounts FOR UPDATE"))
 
 
-def test_a_child_process_forgets_the_parents_connections_without_closing_them(
-    database: Database,
-) -> None:
-    kept = database.engine.connect()
-    database.dispose_after_fork()
-    database.ping()
-    assert kept.scalar(text("SELECT 1")) == 1
-    kept.invalidate()
-    kept.close()
-
-
 def _for_update(database: Database) -> str:
     return "FOR UPDATE" if database.dialect == "postgresql" else ""
 

@@ -19,6 +19,7 @@ from app.coordination.scripts import Call, Script, ScriptRegistry
 from app.coordination.topology import Address, Cluster
 from app.errors import PoolExhausted, RedisRefused, RedisUnavailable
 from app.metrics import Metrics
+from tests.support.ports import free_port
 from tests.support.proxy import Proxy
 from tests.support.redis_servers import Valkey, ValkeyCluster
 from tests.support.waiting import eventually
@@ -236,6 +237,56 @@ def test_a_moved_slot_is_followed_without_an_error(tmp_path: Path) -> None:
         assert client.call(call) == 1
         _move_slot_of(cluster, call.keys[0])
         assert [client.call(call) for _ in range(3)] == [2, 3, 4]
+
+
+def test_a_cluster_that_is_not_there_is_an_outage_like_any_other() -> None:
+    nobody = [Address("127.0.0.1", free_port())]
+    client = ScriptClient(
+        purpose="test",
+        topology=Cluster(nobody, {}),
+        options={},
+        timeout_s=0.2,
+        metrics=Metrics(),
+        breaker=Breaker(failures=3),
+    )
+    for _ in range(3):
+        with pytest.raises(RedisUnavailable):
+            client.call(harmless())
+    assert state_of(client) is State.OPEN
+
+
+def test_inside_a_request_nobody_waits_to_find_out_where_the_keys_live(tmp_path: Path) -> None:
+    with ValkeyCluster.start(tmp_path) as cluster:
+        seeds = [Address(h, int(p)) for h, p in (n.split(":") for n in cluster.nodes.split(","))]
+        client = ScriptClient(
+            purpose="test", topology=Cluster(seeds, {}), options={}, timeout_s=2, metrics=Metrics()
+        )
+        deadline.start_budget(0.12)
+        try:
+            assert _kind(client) == "connection"
+            eventually(lambda: _kind(client) == "answered", what="the look-up in the background")
+        finally:
+            deadline.end_budget()
+
+
+def test_a_demoted_servers_connections_are_given_up(valkey: Valkey, raw: redis.Redis) -> None:
+    """Behind one name, a failover shows only to whoever connects anew."""
+    client = client_of(valkey.url)
+    client.call(counting())
+    raw.config_resetstat()
+    raw.replicaof("127.0.0.1", "1")
+    try:
+        for _ in range(3):
+            with pytest.raises(RedisRefused):
+                client.call(counting())
+        assert int(raw.info("stats")["total_connections_received"]) >= 2
+    finally:
+        raw.replicaof("NO", "ONE")
+
+
+def test_an_option_that_no_connection_has_stops_the_start() -> None:
+    with pytest.raises(ValueError, match="max_connections"):
+        from_url("redis://localhost?max_connections=10")
 
 
 def _answers(client: ScriptClient) -> bool:

@@ -142,14 +142,18 @@ def test_an_entry_loaded_at_the_floor_stays_valid(server: ScriptServer) -> None:
     assert read(server) == [1, b"value"]
 
 
-def test_invalidation_costs_the_same_with_many_entries(server: ScriptServer) -> None:
-    for page in range(50):
-        names = keys.cache("project:1", f"page {page}")
-        args = ("t", 5_000, "e1", META_TTL)
+def test_invalidation_makes_all_entries_misses_and_touches_none(
+    server: ScriptServer,
+) -> None:
+    pages = [keys.cache("project:1", f"page {number}") for number in range(50)]
+    args = ("t", 5_000, "e1", META_TTL)
+    for names in pages:
         _, sequence, epoch, _ = server.run("cache_read.v1", [*names], *args)
         server.run("cache_store.v1", [*names], "t", sequence, epoch, TTL, META_TTL, "tasks", "v")
+    entries = [server.do("HGETALL", names.entry) for names in pages]
     invalidate(server, "tasks")
-    assert server.do("ZCARD", NAMES.tags) == 2
+    assert [server.do("HGETALL", names.entry) for names in pages] == entries  # not one touched
+    assert [server.run("cache_read.v1", [*names], *args)[0] for names in pages] == [0] * 50
 
 
 def test_every_key_that_the_cache_writes_expires(server: ScriptServer) -> None:

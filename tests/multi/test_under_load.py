@@ -46,10 +46,12 @@ def test_script_flush_fails_no_request(web: Gunicorn, valkey: Valkey) -> None:
             raw.script_flush()
             load.wait_for(10)
     assert set(load.outcomes()) == {200, 201}
-    assert (
-        "taskflow_redis_scripts_reloaded_total"
-        in requests.get(f"{web.base_url}/metrics", timeout=5).text
-    )
+    metrics = requests.get(f"{web.base_url}/metrics", timeout=5).text
+    assert "taskflow_redis_scripts_reloaded_total{" in metrics
+    # Nor did any request merely get by, without its limits or the cache.
+    assert 'outcome="uncounted"' not in metrics
+    assert 'event="fallback"' not in metrics
+    assert "taskflow_redis_failures_total{" not in metrics
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import threading
 
 import pytest
@@ -31,6 +32,27 @@ def test_a_look_takes_the_due_slot_and_does_not_ask_again_once_it_is_over(bench:
         loop.look(bench.job(work))
     slot = bench.job(work).slot_at(SLOT)
     assert bench.ledger() == [(slot, "succeeded", 1, 10)]
+
+
+def test_a_clock_that_is_set_back_does_not_stop_the_looks(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(datetime.datetime):
+        """The `schedule` library's clock, which is an hour behind after the first look."""
+
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Clock:
+            behind = datetime.timedelta(hours=1 if runner.tries else 0)
+            return cls.fromtimestamp((super().now(tz) - behind).timestamp())
+
+    runner = Failing([DatabaseUnavailable("away")] * 3)
+    monkeypatch.setattr("schedule.datetime.datetime", Clock)
+    job = bench.job(Batches())
+    thread = threading.Thread(target=Loop(runner, [job], poll_s=1, stopping=bench.stopping).run)
+    thread.start()
+    eventually(lambda: runner.tries >= 3, what="looks after the clock was set back")
+    bench.stopping.set()
+    thread.join(timeout=5)
 
 
 class Failing(Runner):

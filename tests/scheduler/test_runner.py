@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 from sqlalchemy import update
@@ -11,6 +12,7 @@ from app.coordination import keys
 from app.coordination.absent import NoRedis
 from app.db import cron
 from app.db.models import CronJob
+from app.errors import DatabaseUnavailable
 from app.scheduler.runner import End, Run
 from tests.scheduler.conftest import SLOT, Batches, Bench
 from tests.support.redis_servers import Valkey
@@ -128,6 +130,34 @@ def test_a_stop_ends_a_run_between_two_batches_and_frees_both_leases(
     bench.stopping.clear()
     assert bench.runner("two").run(bench.job(Batches(2)), SLOT) == Run(End.SUCCEEDED, 20)
     assert bench.ledger() == [(SLOT, "succeeded", 2, 30)]
+
+
+def test_what_fails_after_the_last_commit_does_not_undo_the_outcome(bench: Bench) -> None:
+    class Careless(Batches):
+        def _committed(self) -> None:
+            super()._committed()
+            raise ZeroDivisionError
+
+    assert bench.runner().run(bench.job(Careless(2)), SLOT) == Run(End.SUCCEEDED, 20)
+    assert bench.ledger() == [(SLOT, "succeeded", 1, 20)]
+
+
+def test_a_run_that_the_database_interrupts_frees_its_lease_for_the_next_look(
+    bench: Bench,
+) -> None:
+    def busy() -> None:
+        raise DatabaseUnavailable("The database is too busy.")
+
+    assert bench.runner().run(bench.job(Batches(between=busy)), SLOT).end is End.UNAVAILABLE
+    assert bench.runner("two").run(bench.job(Batches()), SLOT) == Run(End.SUCCEEDED, 10)
+    assert bench.ledger() == [(SLOT, "succeeded", 2, 10)]
+
+
+def test_a_scheduler_whose_clock_runs_far_ahead_claims_nothing(bench: Bench) -> None:
+    tomorrow = int(time.time()) + 86_400
+    assert bench.runner("fast").run(bench.job(Batches()), tomorrow).end is End.TAKEN
+    assert bench.runner("right").run(bench.job(Batches()), SLOT).end is End.SUCCEEDED
+    assert bench.ledger() == [(SLOT, "succeeded", 1, 10)]
 
 
 def test_a_bug_in_a_job_ends_the_slot_as_failed_and_is_not_tried_for_ever(bench: Bench) -> None:

@@ -115,6 +115,18 @@ def test_a_probe_that_never_reached_the_server_leaves_its_place(
     assert breaker.admits()
 
 
+def test_the_report_of_a_call_from_before_decides_nothing(breaker: Breaker, clock: Clock) -> None:
+    fail(breaker, 3)
+    clock.now += 1.1
+    assert breaker.admits()
+    for report in (breaker.succeeded, breaker.failed, breaker.abstained):
+        late = threading.Thread(target=report)
+        late.start()
+        late.join()
+        assert state_of(breaker) is State.HALF_OPEN
+        assert not breaker.admits()
+
+
 def test_each_change_of_state_is_told_once(clock: Clock) -> None:
     told: list[State] = []
     breaker = Breaker(failures=2, open_s=1, clock=clock, on_change=told.append)

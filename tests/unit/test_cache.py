@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from app.coordination import keys
 from app.coordination.absent import NoRedis
 from app.coordination.cache import MemoryCache, RedisCache
 from app.coordination.client import ScriptClient, from_url
 from app.coordination.scripts import ScriptRegistry
 from app.metrics import Metrics
 from tests.support.redis_servers import Valkey
+from tests.support.waiting import eventually
 
 SCRIPTS = ScriptRegistry.from_folder()
 
@@ -111,6 +113,59 @@ def test_many_concurrent_misses_load_once(valkey: Valkey, source: Source) -> Non
     assert source.loads == 1
 
 
+def test_a_load_that_fails_leaves_the_next_caller_to_load_at_once(
+    valkey: Valkey, cache: RedisCache, source: Source
+) -> None:
+    def broken() -> Any:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cache.fetch("project:1", "list", tags=["tasks"], load=broken)
+    with valkey.client() as raw:
+        assert raw.exists(keys.cache("project:1", "list").fill) == 0
+    get(cache, source)
+    get(cache, source)
+    assert source.loads == 1
+
+
+def test_a_process_that_owes_an_invalidation_never_answers_with_what_its_write_replaced(
+    valkey: Valkey, source: Source
+) -> None:
+    writer, reader = cache_on(valkey.url), cache_on(valkey.url)
+    get(writer, source)
+    valkey.freeze()
+    source.value = 1
+    writer.invalidate("project:1", ["tasks"])  # no answer: owed
+    assert get(writer, source) == 1
+    valkey.thaw()
+    eventually(lambda: get(writer, source, "any") == 1 and not writer.owes, what="the payment")
+    assert get(writer, source) == 1
+    assert get(reader, source) == 1
+
+
+def test_a_full_redis_drops_the_namespace_where_it_cannot_move_a_tag(
+    valkey: Valkey, source: Source
+) -> None:
+    writer, reader = cache_on(valkey.url), cache_on(valkey.url)
+    get(reader, source)
+    with valkey.client() as raw:
+        raw.config_set("maxmemory", 1)
+        source.value = 1
+        writer.invalidate("project:1", ["tasks"])
+        assert get(reader, source) == 1
+        raw.config_set("maxmemory", 0)
+    assert get(reader, source) == 1
+
+
+def test_a_demoted_redis_is_not_read(valkey: Valkey, cache: RedisCache, source: Source) -> None:
+    get(cache, source)
+    with valkey.client() as raw:
+        raw.replicaof("127.0.0.1", "1")
+        source.value = 1
+        assert get(cache, source) == 1
+        raw.replicaof("NO", "ONE")
+
+
 def test_restarted_redis_serves_nothing_from_before(valkey: Valkey, source: Source) -> None:
     cache = cache_on(valkey.url)
     get(cache, source)
@@ -160,6 +215,20 @@ def test_a_load_begun_before_a_write_of_ones_own_is_not_remembered(source: Sourc
         loaded = source()
         source.value = 1
         memory.invalidate("project:1", ["tasks"])
+        return loaded
+
+    memory.fetch("project:1", "list", tags=["tasks"], load=overtaken)
+    assert get(memory, source) == 1
+
+
+def test_a_forgotten_write_still_judges_the_loads_that_were_under_way(source: Source) -> None:
+    memory = MemoryCache(most=2)
+
+    def overtaken() -> Any:
+        loaded = source()
+        source.value = 1
+        for namespace in ("project:1", "project:2", "project:3"):
+            memory.invalidate(namespace, ["tasks"])
         return loaded
 
     memory.fetch("project:1", "list", tags=["tasks"], load=overtaken)

@@ -63,6 +63,18 @@ def test_an_acquisition_whose_answer_was_lost_leaves_no_phantom(
         assert raw.exists(keys.lock("sweep").lease) == 0
 
 
+def test_an_unanswered_renewal_by_the_same_token_does_not_give_the_lock_away(
+    valkey: Valkey, valkey_proxy: Proxy
+) -> None:
+    locks = service(valkey_proxy.url)
+    locks.acquire("sweep", ttl_ms=60_000, token="mine")
+    valkey_proxy.drop_reply_once(after=b"EVALSHA")
+    with pytest.raises(RedisUnavailable):
+        locks.acquire("sweep", ttl_ms=60_000, token="mine")
+    with valkey.client() as raw:
+        assert raw.hget(keys.lock("sweep").lease, "token") == "mine"
+
+
 def test_a_lease_knows_that_its_time_is_over(locks: LockService) -> None:
     lease = locks.acquire("sweep", ttl_ms=30)
     eventually(lambda: _is_over(lease), what="the lease's end")
