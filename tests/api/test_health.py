@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from flask.testing import FlaskClient
 from flask_openapi import OpenAPI
 from werkzeug.test import TestResponse
@@ -43,6 +44,20 @@ def test_without_redis_it_warns_and_stays_ready(client: FlaskClient, valkey: Val
     checks = _document(client.get("/health"))["checks"]
     assert checks["database"][0]["status"] == "pass"
     assert any(check[0]["status"] != "pass" for check in checks.values())
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "kind"),
+    [("maxmemory", 1, "oom"), ("min-replicas-to-write", 1, "noreplicas")],
+)
+def test_a_redis_that_refuses_to_write_is_told_from_one_that_serves(
+    client: FlaskClient, valkey: Valkey, setting: str, value: int, kind: str
+) -> None:
+    with valkey.client() as raw:
+        raw.config_set(setting, value)
+    document = _document(client.get("/health"))
+    assert document["status"] == "warn"
+    assert document["checks"]["redis:limiter"][0]["detail"].startswith(f"{kind}: ")
 
 
 def test_without_the_database_it_fails_and_is_not_ready_but_alive(

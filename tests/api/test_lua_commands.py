@@ -1,0 +1,86 @@
+"""`flask lua`: what operators type, against a real server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from flask_openapi import OpenAPI
+
+from app.coordination.scripts import ScriptRegistry
+from tests.support.child import ROOT
+from tests.support.ports import free_port
+from tests.support.processes import environment
+from tests.support.redis_servers import Valkey
+
+SCRIPTS = ScriptRegistry.from_folder()
+
+
+def test_load_puts_every_script_on_the_server_and_status_says_so(
+    app: OpenAPI, valkey: Valkey
+) -> None:
+    with valkey.client() as raw:
+        raw.script_flush()
+    run = app.test_cli_runner().invoke
+    missing = run(args=["lua", "status", "--json"])
+    assert missing.exit_code == 1
+    assert not any(script["loaded"] for script in _scripts(missing.output))
+    loaded = run(args=["lua", "load", "--json"])
+    assert loaded.exit_code == 0
+    assert run(args=["lua", "status"]).exit_code == 0
+    (node,) = json.loads(loaded.output)["nodes"]
+    assert (node["node"], node["role"]) == (valkey.address, "primary")
+    assert [script["sha"] for script in node["scripts"]] == [s.sha for s in SCRIPTS.values()]
+    with valkey.client() as raw:
+        assert all(raw.script_exists(*(script.sha for script in SCRIPTS.values())))
+
+
+def test_url_names_another_server(app: OpenAPI, valkey: Valkey) -> None:
+    done = app.test_cli_runner().invoke(args=["lua", "load", "--url", valkey.url])
+    assert done.exit_code == 0
+    assert done.output.count("loaded") == len(SCRIPTS)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://x", "--url: got 'http://x', takes redis://, rediss:// or unix://"),
+        (f"redis://127.0.0.1:{free_port()}", "Redis (operator): connection"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_one_line(app: OpenAPI, url: str, said: str) -> None:
+    refused = app.test_cli_runner().invoke(args=["lua", "load", "--url", url])
+    assert refused.exit_code == 1
+    assert refused.output.startswith(f"Error: {said}")
+    assert refused.output.count("\n") == 1
+
+
+def test_a_new_script_is_refused_then_pinned_then_verified(tmp_path: Path) -> None:
+    """The README's first recipe, in a copy of the project."""
+    for name in ("app", "lua"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.pyc"))
+    shutil.copy(ROOT / "wsgi.py", tmp_path)
+    neighbour = (tmp_path / "lua" / "lock_release.v1.lua").read_text()
+    changed = neighbour.replace("lock_release v1", "lock_release v2")
+    (tmp_path / "lua" / "lock_release.v2.lua").write_text(changed)
+
+    refused = _flask(tmp_path, "lua", "verify")
+    assert refused.returncode == 1
+    assert "lock_release.v2: not in manifest.json; pin it with" in refused.stderr
+    assert _flask(tmp_path, "lua", "pin").stdout == "pinned lock_release.v2\n"
+    assert _flask(tmp_path, "lua", "verify").stdout == f"{len(SCRIPTS) + 1} scripts, as pinned.\n"
+
+
+def _scripts(output: str) -> list[dict[str, object]]:
+    return [script for node in json.loads(output)["nodes"] for script in node["scripts"]]
+
+
+def _flask(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment({}), capture_output=True, text=True, check=False
+    )
