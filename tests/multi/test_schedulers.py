@@ -24,7 +24,7 @@ from tests.support.waiting import eventually
 StartWeb = Callable[..., Gunicorn]
 StartScheduler = Callable[..., SchedulerProcess]
 
-SLOTS, MANY_SLOTS, PERIOD_S = 20, 300, 2
+SLOTS, MANY_SLOTS, PERIOD_S = 20, 300, 1
 ONE_SLOT = {"OVERDUE_SWEEP_PERIOD_S": "31536000"}  # no new one begins during a test
 
 
@@ -64,9 +64,9 @@ def test_so_many_slots_give_so_many_committed_runs_and_each_task_is_marked_once(
     assert [scheduler.terminate() for scheduler in schedulers] == [0, 0, 0]
 
     committed = Counter(_succeeded_in_logs(schedulers))
-    seen = _slots(database)[:slots]
-    assert seen == [seen[0] + n * PERIOD_S for n in range(slots)]
-    assert [committed[slot] for slot in seen] == [1] * slots
+    seen = _slots(database)
+    assert len(seen) >= slots
+    assert committed == Counter(seen)  # every slot by one scheduler, none by two
     assert _times_marked(database) == {1: made}
 
 
