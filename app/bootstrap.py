@@ -6,6 +6,7 @@ through its constructor. Nothing connects to Redis or the database before it is 
 
 from __future__ import annotations
 
+import contextvars
 import os
 import secrets
 import threading
@@ -67,7 +68,8 @@ class Container:
         In the background, because a hung server must not delay the start; waited for a moment,
         because the first requests are better off with it.
         """
-        thread = threading.Thread(target=self._reach_redis, name="reach-redis", daemon=True)
+        bound = contextvars.copy_context()  # what the logs say of this instance
+        thread = threading.Thread(target=bound.run, args=(self._reach_redis,), daemon=True)
         thread.start()
         thread.join(_REACH_S)
 
