@@ -27,7 +27,7 @@ from app.metrics import Metrics
 from benchmarks.measuring import interleaved, main, percentiles_us, ratio, versions
 from tests.support.redis_servers import Valkey
 
-ROUNDS, CALLS = 15, 40
+ROUNDS, CALLS = 200, 5
 TRIES = 100_000
 AMOUNTS = {"minute": (2_000, 60), "hour": (5_000, 3_600), "day": (10_000, 86_400)}
 

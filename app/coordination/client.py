@@ -147,7 +147,10 @@ class ScriptClient:
         for address, indexes in by_address.items():
             answers = self._pools.exchange(address, [calls[i].command() for i in indexes])
             for index, answer in zip(indexes, answers, strict=True):
-                replies[index] = self._followed(address, calls[index], answer)
+                refused = isinstance(answer, ResponseError)
+                replies[index] = (
+                    self._followed(address, calls[index], answer) if refused else answer
+                )
         return replies
 
     def _followed(self, address: Address, call: Call, reply: Any) -> Any:
@@ -185,6 +188,9 @@ class ScriptClient:
         return self._count(typed)
 
     def _judged(self, replies: list[Any]) -> list[Any]:
+        if not any(isinstance(reply, Exception) for reply in replies):
+            self.breaker.succeeded()
+            return replies
         judged: list[Any] = [self._refused(r) if isinstance(r, Exception) else r for r in replies]
         kinds = [r.kind for r in judged if isinstance(r, CoordinationError)]
         if any(failures.KINDS[kind].trips for kind in kinds):

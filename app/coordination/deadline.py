@@ -8,7 +8,9 @@ Redis work of one request shares a budget, which counts only time spent waiting 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -81,6 +83,8 @@ class DeadlineSocket:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._set_by_send = False
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
 
     def sendall(self, *args: Any) -> None:
         self._arm()
@@ -94,6 +98,11 @@ class DeadlineSocket:
         else:
             self._arm()
         return self._sock.recv_into(*args)
+
+    def is_quiet(self) -> bool:
+        """Whether there is nothing to read: no late reply, and not the end of the connection."""
+        buffered = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending()
+        return not buffered and not self._poll.poll(0)
 
     def _arm(self) -> None:
         left = _left()

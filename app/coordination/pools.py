@@ -8,16 +8,14 @@ failing script does not hide the replies of its neighbours.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Mapping, Sequence
+from queue import Empty, SimpleQueue
 from typing import Any, cast
 
 import hiredis
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MaxConnectionsError, ReadOnlyError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from app.coordination import deadline
@@ -47,9 +45,11 @@ class Pools:
             "protocol": 2,
             "driver_info": None,
         }
-        # A list's pop and append are atomic; the semaphore counts the connections in use.
+        # A list's pop and append are atomic; the queue holds a place for each free connection.
         self._idle: dict[Address, list[AbstractConnection]] = {}
-        self._free = threading.Semaphore(most)
+        self._places: SimpleQueue[None] = SimpleQueue()
+        for _ in range(most):
+            self._places.put(None)
 
     def exchange(self, address: Address, commands: Sequence[Command]) -> list[Any]:
         """Send all commands in one write and read all replies; a reply may be a ResponseError.
@@ -57,8 +57,10 @@ class Pools:
         Raises:
             RedisError, OSError: the exchange broke off; each command may have run.
         """
-        if not self._free.acquire(blocking=False):
-            raise MaxConnectionsError("every connection of this purpose is in use")
+        try:
+            self._places.get_nowait()
+        except Empty:
+            raise MaxConnectionsError("every connection of this purpose is in use") from None
         try:
             connection = self._take(address)
             try:
@@ -70,7 +72,7 @@ class Pools:
                 connection.disconnect()
                 self._forget(address)
                 raise
-            if any(isinstance(reply, ReadOnlyError) for reply in replies):
+            if ReadOnlyError in map(type, replies):
                 # Demoted. Its name may lead to the new primary, but only for a new connection.
                 connection.disconnect()
                 self._forget(address)
@@ -78,7 +80,7 @@ class Pools:
                 self._idle[address].append(connection)
             return replies
         finally:
-            self._free.release()
+            self._places.put(None)
 
     def close(self) -> None:
         """Close the idle connections; those in use end with their exchange."""
@@ -118,10 +120,8 @@ class Pools:
 
 def _is_fresh(connection: AbstractConnection) -> bool:
     """Whether nobody closed it meanwhile, and no reply of an earlier exchange is waiting."""
-    try:
-        return not connection.can_read(timeout=0)
-    except (RedisConnectionError, RedisTimeoutError, OSError):
-        return False
+    sock = connection._sock
+    return sock is not None and sock.is_quiet()
 
 
 def _read(connection: AbstractConnection) -> Any:
