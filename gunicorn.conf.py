@@ -2,7 +2,7 @@
 
 Read from the environment, beside what `app.config` reads:
     HOST, PORT        where to listen (127.0.0.1, 8000)
-    WEB_CONCURRENCY   worker processes (2)
+    WEB_CONCURRENCY   worker processes (2; 1 where no Redis is configured)
     WEB_THREADS       threads of each worker (8)
 
 Nothing is shared across the fork: every worker builds its own pools and clients. The master
@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 from gunicorn.workers.gthread import ThreadWorker
 
+from app.cli.attach import REDIS_VARIABLES
 from app.config import Settings
 from app.coordination.scripts import ScriptRegistry
 from app.errors import ConfigError, ScriptContractError, TaskFlowError
@@ -31,11 +32,16 @@ from app.errors import ConfigError, ScriptContractError, TaskFlowError
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
 _OWN_FOLDER = "taskflow-metrics-"
 _ACCEPT_QUEUE_S = 1.0
+_WORKERS = 2
 
 
 def _stop(error: TaskFlowError) -> NoReturn:
     print(f"TaskFlow cannot start: {error}", file=sys.stderr, flush=True)
     sys.exit(2)
+
+
+def _has_redis() -> bool:
+    return any(os.environ.get(name) for name in REDIS_VARIABLES)
 
 
 def _whole(variable: str, default: int, *, most: int) -> int:
@@ -65,7 +71,7 @@ def _address() -> str:
 
 
 bind = _address()
-workers = _whole("WEB_CONCURRENCY", 2, most=1_000)
+workers = _whole("WEB_CONCURRENCY", _WORKERS if _has_redis() else 1, most=1_000)
 threads = _whole("WEB_THREADS", 8, most=1_000)
 worker_class = Worker
 preload_app = False
@@ -81,6 +87,9 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 # Its default path is one for the whole user: two instances would collide on it.
 control_socket_disable = True
 
+# A client must not choose where the application believes to be mounted.
+forwarder_headers = ""
+
 accesslog = None
 errorlog = "-"
 loglevel = os.environ.get("LOG_LEVEL") or "info"
@@ -89,11 +98,17 @@ loglevel = os.environ.get("LOG_LEVEL") or "info"
 def on_starting(_server: Any) -> None:
     """In the master, before any worker: check settings and scripts, make the metrics' folder."""
     try:
-        Settings.from_env()
+        _refuse_several_without_redis(Settings.from_env())
         ScriptRegistry.from_folder().verify()
     except (ConfigError, ScriptContractError) as error:
         _stop(error)
     _prepare_metrics_folder()
+
+
+def _refuse_several_without_redis(settings: Settings) -> None:
+    """Limits and cache are then each process's own: two would answer differently."""
+    if workers > 1 and not settings.has_redis:
+        raise ConfigError("WEB_CONCURRENCY", str(workers), "1 while no Redis is configured")
 
 
 def _prepare_metrics_folder() -> None:

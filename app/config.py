@@ -12,25 +12,51 @@ import re
 import socket
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from app.errors import ConfigError
 
 DEFAULT_SECRET_KEY = "development-only-secret-key-change-me"
 _SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN")
-_URL_PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)")
-_LIMIT = re.compile(r"^\s*[1-9]\d*\s*(/|per)\s*(\d+\s*)?(second|minute|hour|day|month|year)s?\s*$")
+# At most 9 digits of hits, 3 of units: what the script can count.
+_LIMIT = re.compile(
+    r"^\s*[1-9]\d{0,8}\s*(/|per)\s*([1-9]\d{0,2}\s*)?(second|minute|hour|day|month|year)s?\s*$"
+)
 
 
-def _scheme_of(*schemes: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if urlsplit(value).scheme not in schemes:
-            raise ValueError("wrong scheme")
-        return value
+def _split(url: str) -> SplitResult:
+    if url.split() != [url]:
+        raise ValueError("white space")
+    return urlsplit(url)
 
-    return AfterValidator(check)
+
+def _redis_url(value: str) -> str:
+    parts = _split(value)
+    path = parts.path.strip("/")
+    # `port` raises ValueError itself for what is no port.
+    is_server = parts.scheme in ("redis", "rediss") and parts.hostname and parts.port != 0
+    if not (is_server and (path.isdecimal() or not path)) and not (parts.scheme == "unix" and path):
+        raise ValueError("not a Redis URL")
+    return value
+
+
+def _database_url(value: str) -> str:
+    parts = _split(value)
+    is_file = value.startswith("sqlite:///") and len(value) > len("sqlite:///")
+    is_server = parts.scheme in ("postgresql", "postgresql+psycopg") and value.count("://") == 1
+    if not is_file and not (is_server and parts.netloc and parts.port != 0):
+        raise ValueError("not a database URL")
+    return value
 
 
 def _limit_list(value: str) -> str:
@@ -42,16 +68,13 @@ def _limit_list(value: str) -> str:
 def _nodes(value: str) -> str:
     for node in value.split(","):
         host, _, port = node.strip().rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not port.isdecimal() or not port.isascii() or not 0 < int(port) < 65_536:
             raise ValueError("not host:port")
     return value
 
 
-RedisUrl = Annotated[str, _scheme_of("redis", "rediss", "unix")]
-DatabaseUrl = Annotated[
-    str,
-    _scheme_of("sqlite", "postgresql", "postgresql+psycopg"),
-]
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 LimitList = Annotated[str, AfterValidator(_limit_list)]
 NodeList = Annotated[str, AfterValidator(_nodes)]
 
@@ -80,7 +103,7 @@ class Settings(BaseModel):
     app_env: Literal["development", "production"] = _var(
         "APP_ENV", "development", "development or production"
     )
-    secret_key: str = _var(
+    secret_key: Annotated[str, StringConstraints(strip_whitespace=True)] = _var(
         "SECRET_KEY", DEFAULT_SECRET_KEY, "at least 32 random characters", min_length=32
     )
     instance_label: str = _var(
@@ -102,7 +125,7 @@ class Settings(BaseModel):
         "sqlite:///data/taskflow.db",
         "sqlite:///file or postgresql://user@host/name",
     )
-    db_pool_size: int = _var("DB_POOL_SIZE", 10, "a whole number, 1 to 200", ge=1, le=200)
+    db_pool_size: int = _var("DB_POOL_SIZE", 6, "a whole number, 1 to 200", ge=1, le=200)
     db_pool_timeout_ms: int = _ms("DB_POOL_TIMEOUT", 2_000)
 
     redis_url: RedisUrl | None = _var("REDIS_URL", None, _REDIS_URL_TAKES)
@@ -136,7 +159,7 @@ class Settings(BaseModel):
     limit_login: LimitList = _var("RATE_LIMIT_LOGIN", "20/minute;200/hour", _LIMITS_TAKES)
 
     session_ttl_s: int = _seconds("SESSION_TTL_S", 30 * 86_400)
-    cache_ttl_s: int = _seconds("CACHE_TTL_S", 30, most=3_600)
+    cache_ttl_s: int = _seconds("CACHE_TTL_S", 5, most=3_600)
     max_body_bytes: int = _var(
         "MAX_BODY_BYTES", 1_048_576, "whole bytes, 1024 to 104857600", ge=1_024, le=104_857_600
     )
@@ -161,14 +184,14 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            variable = str(error.errors()[0]["loc"][0])
+            variable = str(error.errors(include_url=False)[0]["loc"][0])
             takes = known[variable].description or "another value"
             raise ConfigError(variable, _shown(variable, given[variable]), takes) from None
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.redis_url and self.redis_host:
-            raise ConfigError("REDIS_HOST", repr(self.redis_host), "nothing while REDIS_URL is set")
+        if self.redis_url:
+            self._refuse_beside_url()
         if self.redis_mode != "standalone" and not self.redis_nodes:
             takes = f"host:port,host:port,… while REDIS_MODE is {self.redis_mode}"
             raise ConfigError("REDIS_NODES", "nothing", takes)
@@ -179,6 +202,20 @@ class Settings(BaseModel):
             takes = "at least 32 random characters while APP_ENV is production"
             raise ConfigError("SECRET_KEY", "nothing, or the default", takes)
         return self
+
+    def _refuse_beside_url(self) -> None:
+        """REDIS_URL says it all: a part given beside it would be ignored, TLS and password too."""
+        beside = {
+            "REDIS_HOST": self.redis_host,
+            "REDIS_USERNAME": self.redis_username,
+            "REDIS_PASSWORD": self.redis_password,
+            "REDIS_TLS": self.redis_tls,
+            "REDIS_NODES": self.redis_nodes,
+        }
+        for variable, value in beside.items():
+            if value:
+                shown = _shown(variable, str(value))
+                raise ConfigError(variable, shown, "nothing while REDIS_URL is set")
 
     @property
     def coordination_url(self) -> str | None:
@@ -209,5 +246,8 @@ def _shown(variable: str, value: str) -> str:
 
 
 def shown_url(url: str) -> str:
-    """The URL without its password."""
-    return _URL_PASSWORD.sub("***", url)
+    """The URL as far as it can hold no password: without user, password and query."""
+    start, separator, rest = url.partition("://")
+    if not separator:
+        return url if "@" not in url else "***"
+    return f"{start}://{rest.rpartition('@')[2].partition('?')[0]}"

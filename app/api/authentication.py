@@ -59,7 +59,10 @@ def _look_up() -> None:
 
 
 def _actor_of_token() -> Actor:
-    given = request.authorization
+    try:
+        given = request.authorization
+    except ValueError:  # werkzeug decodes Basic credentials, whatever bytes they are
+        given = None
     if given is None:
         raise Unauthenticated("This needs a log-in: send Authorization: Bearer <token>.")
     if given.type != "bearer" or not given.token:

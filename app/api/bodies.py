@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask, current_app, request
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
 from app.bootstrap import Container
 from app.errors import InvalidInput
@@ -20,12 +20,23 @@ def _check() -> None:
     Raises:
         InvalidInput: JSON, but not an object. The schema layer would read a string as JSON again.
     """
-    if not _takes_body():
+    if request.method == "OPTIONS" or not _takes_body():
         return
     if request.is_json:
+        _refuse_unreadable()
         _refuse_cut_off()
     if not isinstance(request.get_json(), dict):
         raise InvalidInput("The body must be a JSON object.")
+
+
+def _refuse_unreadable() -> None:
+    """The server parses chunks as they are read: what it raises here, the client has sent."""
+    try:
+        request.get_data()
+    except HTTPException:
+        raise
+    except Exception as error:
+        raise BadRequest("The body cannot be read.") from error
 
 
 def _refuse_cut_off() -> None:

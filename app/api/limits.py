@@ -25,7 +25,7 @@ from app.coordination import deadline
 from app.coordination.rate_limit import Standing
 from app.errors import FieldError
 
-# Endpoints that draw on another budget than their method's.
+# Endpoints whose writes draw on another budget than `writes`.
 BUDGETS: Mapping[str, str] = {
     "accounts.register": "login",
     "sessions.log_in": "login",
@@ -38,7 +38,9 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 def budget_of(endpoint: str, method: str) -> str:
     """The budget that a request draws on: `reads`, `writes` or `login`."""
-    return BUDGETS.get(endpoint) or ("reads" if method in _READING else "writes")
+    if method in _READING:
+        return "reads"
+    return BUDGETS.get(endpoint, "writes")
 
 
 def identity() -> str:

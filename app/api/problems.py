@@ -22,6 +22,7 @@ from app.errors import FieldError, TaskFlowError
 
 CONTENT_TYPE = "application/problem+json"
 TYPES_AT = "/problems/"
+_MOST_FIELD_ERRORS = 100
 
 log = structlog.get_logger(__name__)
 
@@ -145,7 +146,8 @@ def refuse_invalid(error: ValidationError) -> NoReturn:
     Raises:
         InvalidInput: always.
     """
-    found = [FieldError(_path(each["loc"]), _sentence(each["msg"])) for each in error.errors()]
+    told = error.errors(include_input=False, include_url=False)[:_MOST_FIELD_ERRORS]
+    found = [FieldError(_path(each["loc"]), _sentence(each["msg"])) for each in told]
     raise errors.InvalidInput("Some fields cannot be taken; see errors.", found)
 
 

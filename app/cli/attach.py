@@ -12,6 +12,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from app.errors import ConfigError
+
 REDIS_VARIABLES = ("REDIS_URL", "REDIS_HOST", "REDIS_NODES")
 _HANDED_ON = ("DATABASE_URL", "REDIS_URL")
 
@@ -27,7 +29,13 @@ def attached(environ: Mapping[str, str]) -> Mapping[str, str]:
     if any(environ.get(name) for name in ("DATABASE_URL", *REDIS_VARIABLES)):
         return environ
     lock = Path(environ.get("DATA_DIR") or "data") / "lock"
-    return {**environ, **json.loads(lock.read_text())} if _is_held(lock) else environ
+    if not _is_held(lock):
+        return environ
+    try:
+        return {**environ, **json.loads(lock.read_text(encoding="utf-8"))}
+    except ValueError:
+        takes = "where `make run` is starting: try again in a moment"
+        raise ConfigError("DATA_DIR", repr(str(lock.parent)), takes) from None
 
 
 def _is_held(lock: Path) -> bool:

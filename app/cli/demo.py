@@ -13,7 +13,7 @@ from app.cli import Command, container
 from app.cli.users import new_password
 from app.db.enums import Role
 from app.db.models import Account
-from app.errors import TaskFlowError
+from app.errors import InvalidInput, TaskFlowError
 from app.services.actor import Actor
 
 TASKS = Path(__file__).resolve().parents[2] / "demo" / "tasks.csv"
@@ -32,10 +32,10 @@ TASKS = Path(__file__).resolve().parents[2] / "demo" / "tasks.csv"
 def demo(email: str, path: Path) -> None:
     """Import tasks from a CSV file into a new project; the account is made if need be."""
     actor, password = _account(email)
+    if password:
+        click.echo(f"Created the account {email}.\nPassword: {password}")
     project_id, imported = _import(actor, path)
     click.echo(f"Imported {imported} tasks into project {project_id} of {email}.")
-    if password:
-        click.echo(f"Password: {password}")
     click.echo("The next sweep marks the overdue ones; at once: flask --app wsgi cron run overdue")
 
 
@@ -46,8 +46,10 @@ def _import(actor: Actor, path: Path) -> tuple[UUID, int]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             report = container().imports.import_csv(actor, project_id, lines)
-    except (TaskFlowError, UnicodeDecodeError):
+    except (TaskFlowError, UnicodeDecodeError) as error:
         container().projects.delete(actor, project_id, version=project["version"])
+        if isinstance(error, UnicodeDecodeError):
+            raise InvalidInput(f"{path.name} is not in UTF-8: {error.reason}.") from error
         raise
     return project_id, report["imported"]
 

@@ -151,7 +151,7 @@ def _check_free(host: str, port: int, *, variable: str) -> None:
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Two services in one folder would write one append-only file: the second is refused."""
-    with (folder / "lock").open("w") as lock:
+    with (folder / "lock").open("a") as lock:  # never emptied: its holder has written there
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from app.config import Settings
+from app.config import Settings, shown_url
 from app.coordination import purposes
 from app.coordination.client import ScriptClient, from_url, load_command
 from app.coordination.scripts import ScriptRegistry
@@ -55,7 +55,8 @@ def target(settings: Settings, url: str | None = None) -> ScriptClient:
     try:
         topology, options = from_url(url) if url else purposes.coordination(settings)
     except ValueError as error:
-        raise ConfigError("--url", repr(url), "redis://, rediss:// or unix://") from error
+        shown = repr(shown_url(url or ""))
+        raise ConfigError("--url", shown, "redis://, rediss:// or unix://") from error
     return ScriptClient(
         purpose="operator",
         topology=topology,

@@ -1,12 +1,14 @@
 """Moving tags, and remembering what Redis could not be told.
 
-An invalidation that got no yes is owed. A process that owes reads no shared entry before it has
-paid, so it never answers with what its own write replaced. Other processes may, until it is paid
-or the entry's time to live is over; then the debt is over too, since nothing so old can be read.
+An invalidation that got no yes is owed, and tried again a few times a second until it is paid. A
+process that owes reads no shared entry before that, so it never answers with what its own write
+replaced. Other processes may, until it is paid or the entry's time to live is over; then the debt
+is over too, since nothing so old can be read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -23,6 +25,7 @@ from app.metrics import Metrics
 
 _MOST_TAGS = 1_000
 _AT_ONCE = 100
+_RETRY_S = 0.2
 _log = structlog.get_logger(__name__)
 
 _Tag = tuple[str, str]
@@ -50,6 +53,7 @@ class Invalidations:
         # When each tag moved, for the tags that Redis has not been told of.
         self._owed: dict[_Tag, float] = {}
         self._lock = threading.Lock()
+        self._payer: threading.Thread | None = None
 
     @property
     def owes(self) -> bool:
@@ -65,10 +69,9 @@ class Invalidations:
                 self._client.call(self._call(namespace, tags))
             self._events.labels("invalidation").inc()
         except CoordinationError as error:
-            with self._lock:
-                self._owed.update(((namespace, tag), moved_at) for tag in tags)
             self._events.labels("invalidation_owed").inc()
             _log.warning("cache.invalidation_owed", kind=error.kind)
+            self._owe({(namespace, tag): moved_at for tag in tags})
 
     def pay(self) -> None:
         """Send all that is owed, before anything shared is read.
@@ -78,6 +81,8 @@ class Invalidations:
         """
         while self._owed:
             debts = self._oldest()
+            if not debts:
+                return
             replies = self._client.call_many([self._call(ns, [tag]) for (ns, tag), _ in debts])
             for (key, moved_at), reply in zip(debts, replies, strict=True):
                 if isinstance(reply, CoordinationError):
@@ -87,6 +92,25 @@ class Invalidations:
                     if self._owed.get(key) == moved_at:
                         del self._owed[key]
                 self._events.labels("invalidation").inc()
+
+    def _owe(self, debts: dict[_Tag, float]) -> None:
+        with self._lock:
+            self._owed.update(debts)
+            if self._payer is not None:
+                return
+            self._payer = threading.Thread(target=self._pay_soon, name="payer", daemon=True)
+            self._payer.start()
+
+    def _pay_soon(self) -> None:
+        """Try until all is paid or lapsed: this process may never read again."""
+        while True:
+            time.sleep(_RETRY_S)
+            with contextlib.suppress(CoordinationError):
+                self.pay()
+            with self._lock:
+                if not self._owed:
+                    self._payer = None
+                    return
 
     def _oldest(self) -> list[tuple[_Tag, float]]:
         """Some debts; those that have lapsed are forgotten."""

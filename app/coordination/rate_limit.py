@@ -19,6 +19,8 @@ from app.coordination.absent import Scripting
 from app.coordination.scripts import Call, ScriptRegistry
 from app.errors import CoordinationError
 
+_CUT_OFF = frozenset({"timeout", "budget", "pool"})
+
 
 class Limit(NamedTuple):
     """`amount` hits in any `window_ms`. `name` tells it from the identity's other limits.
@@ -76,7 +78,9 @@ class Rates(Protocol):
 class RedisRates:
     """One script call for each decision; without Redis, requests are let through uncounted.
 
-    Limits that must never open, such as that of log-ins, are then counted in this process.
+    Two kinds are then counted in this process: limits that must never open, such as that of
+    log-ins; and calls that were cut off while Redis itself is there, because whoever overloads this
+    process would otherwise switch off his own limit.
     """
 
     def __init__(self, client: Scripting, scripts: ScriptRegistry) -> None:
@@ -86,12 +90,12 @@ class RedisRates:
     def admit(self, identity: str, limits: Sequence[Limit]) -> Decision:
         try:
             reply = self._client.call(self._call(identity, limits))
-        except CoordinationError:
-            return self._without_redis(identity, limits)
+        except CoordinationError as error:
+            return self._without_redis(identity, limits, error.kind)
         return _decided(limits, reply)
 
-    def _without_redis(self, identity: str, limits: Sequence[Limit]) -> Decision:
-        if any(limit.never_open for limit in limits):
+    def _without_redis(self, identity: str, limits: Sequence[Limit], kind: str) -> Decision:
+        if kind in _CUT_OFF or any(limit.never_open for limit in limits):
             return self._here.admit(identity, limits)
         return Decision(admitted=True, standings=(), counted=False)
 

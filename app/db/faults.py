@@ -22,6 +22,7 @@ _SQLITE_AWAY = frozenset(
 _SQLSTATE_RETRY = frozenset({"40001", "40P01"})
 _SQLSTATE_LOCKED = "55P03"
 _SQLSTATE_TOO_LONG = "57014"
+_SQLSTATE_NO_TABLE = "42P01"
 # Connection lost, no resources (memory, disk, connections), shut down, starting up, read-only.
 _SQLSTATE_AWAY = ("08", "53", "57P", "25006")
 
@@ -38,6 +39,8 @@ def explained(error: DBAPIError) -> TaskFlowError | None:
         return DatabaseUnavailable("The database is too busy.")
     if _sqlstate(error) == _SQLSTATE_LOCKED:
         return LockBusy("A row stayed locked for longer than the lock timeout.")
+    if _sqlstate(error) == _SQLSTATE_NO_TABLE or "no such table" in str(error.orig):
+        return DatabaseUnavailable("The database is not migrated: flask --app wsgi db upgrade")
     if _sqlstate(error) == _SQLSTATE_TOO_LONG:
         return DatabaseUnavailable("A statement ran into its time limit.")
     if error.connection_invalidated or _is_away(error):

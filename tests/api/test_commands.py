@@ -72,7 +72,7 @@ def test_the_demo_imports_a_thousand_tasks_of_which_two_hundred_are_overdue(
 ) -> None:
     done = run(any_app, "demo")
     assert done.exit_code == 0, done.output
-    assert done.output.startswith("Imported 1000 tasks into project ")
+    assert "\nImported 1000 tasks into project " in done.output
     project, secret = PROJECT.search(done.output), SECRET.search(done.output)
     assert project
     assert secret

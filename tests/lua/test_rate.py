@@ -93,7 +93,7 @@ def test_whoever_waits_as_told_is_admitted(server: ScriptServer) -> None:
 
 @pytest.mark.parametrize("limit", [3, 64, 100])
 def test_never_more_than_the_limit_in_any_window(server: ScriptServer, limit: int) -> None:
-    window_us, dice, times = 100_000, random.Random(limit), []
+    window_us, dice, times = 100_000, random.Random(limit), list[int]()
     while len(times) < 4 * limit:
         for _ in range(dice.choice([1, 1, limit])):
             admitted, at, *_ = admit(server, (MINUTE, limit, 100, 1))

@@ -11,18 +11,20 @@ import requests
 
 from tests.support.ports import free_port
 from tests.support.processes import Gunicorn
+from tests.support.redis_servers import Valkey
 from tests.support.waiting import eventually
 
 Start = Callable[..., Gunicorn]
 
 
 @pytest.fixture
-def env(tmp_path: Path, sqlite_url: str) -> dict[str, str]:
-    """No Redis, a database that nobody asks, and temporary folders that can be looked into."""
+def env(tmp_path: Path, sqlite_url: str, valkey: Valkey) -> dict[str, str]:
+    """Valkey, a database that nobody asks, and temporary folders that can be looked into."""
     folders = {"HOME": tmp_path / "home", "TMPDIR": tmp_path / "temporary"}
     for folder in folders.values():
         folder.mkdir()
-    return {"DATABASE_URL": sqlite_url, **{name: str(path) for name, path in folders.items()}}
+    servers = {"DATABASE_URL": sqlite_url, "REDIS_URL": valkey.url}
+    return servers | {name: str(path) for name, path in folders.items()}
 
 
 def metrics_folders(tmp_path: Path) -> list[Path]:
@@ -48,6 +50,15 @@ def test_a_wrong_setting_ends_it_with_one_line_and_no_worker(
         assert "Traceback" not in process.text()
         assert "Booting worker" not in process.text()
     assert metrics_folders(tmp_path) == []
+
+
+def test_several_workers_without_redis_are_refused(tmp_path: Path, env: dict[str, str]) -> None:
+    alone = {name: value for name, value in env.items() if name != "REDIS_URL"}
+    line = "TaskFlow cannot start: WEB_CONCURRENCY: got 2, takes 1 while no Redis is configured"
+    several = alone | {"WEB_CONCURRENCY": "2"}
+    with Gunicorn(several, folder=tmp_path, port=free_port()) as process:
+        assert process.wait(timeout_s=20) == 2
+        assert process.text().count(line) == 1
 
 
 def test_sigterm_ends_it_with_0_and_removes_what_it_made(

@@ -112,7 +112,9 @@ def test_a_taken_port_is_one_line_that_names_its_variable(start: Start, variable
 def test_two_runs_in_one_folder_are_refused(start: Start) -> None:
     first = start().wait_until_ready()
     takes = "a folder that no other running TaskFlow uses"
+    announced = (first.folder / "lock").read_text()
     assert_refused(start(), line=f"DATA_DIR: got {str(first.folder)!r}, takes {takes}")
+    assert (first.folder / "lock").read_text() == announced != ""
     assert requests.get(first.url("/health/ready"), timeout=5).status_code == 200
 
 

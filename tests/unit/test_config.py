@@ -74,6 +74,55 @@ def test_a_wrong_value_names_the_variable_what_it_got_and_what_it_takes(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_URL", "postgresql://h:99999/db"),
+        ("DATABASE_URL", " postgresql://h/db"),
+        ("DATABASE_URL", "postgresql:u:p@h"),
+        ("DATABASE_URL", "sqlite:x.db"),
+        ("REDIS_URL", "redis://h:port"),
+        ("REDIS_URL", "redis://h:99999"),
+        ("REDIS_URL", "redis://h/db"),
+        ("REDIS_URL", "unix://"),
+        ("SECRET_KEY", " " * 40),
+        ("RATE_LIMIT_READS", "5/0 minute"),
+        ("RATE_LIMIT_READS", "5/99999999999 year"),
+    ],
+)
+def test_what_could_not_serve_does_not_start(variable: str, value: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Settings.from_env({variable: value})
+    assert refused.value.variable == variable
+
+
+@pytest.mark.parametrize("node", ["h", "h:", ":1", "h:0", "h:70000", "h:²"])
+def test_a_node_without_a_real_port_does_not_start(node: str) -> None:
+    with pytest.raises(ConfigError, match="REDIS_NODES: got"):
+        Settings.from_env({"REDIS_MODE": "cluster", "REDIS_NODES": node})
+
+
+@pytest.mark.parametrize("variable", ["REDIS_PASSWORD", "REDIS_USERNAME", "REDIS_TLS"])
+def test_a_part_beside_the_url_is_refused_and_not_ignored(variable: str) -> None:
+    with pytest.raises(ConfigError, match=f"{variable}: got .* takes nothing while REDIS_URL"):
+        Settings.from_env({"REDIS_URL": "redis://h", variable: "true"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://h/db?user=u&password=hunter2",
+        "postgres://u:hun@hunter2@h/db",
+        "mysql://u:hunter2/x@h/db",
+        "rdis:u:hunter2@h",
+    ],
+)
+def test_no_error_shows_a_part_of_a_urls_password(url: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Settings.from_env({"DATABASE_URL": url})
+    assert "hunter2" not in str(refused.value)
+
+
 def test_no_error_shows_a_secret() -> None:
     with pytest.raises(ConfigError) as short:
         Settings.from_env({"SECRET_KEY": "hunter2"})

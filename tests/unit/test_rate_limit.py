@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.coordination import failures
 from app.coordination.absent import NoRedis
 from app.coordination.rate_limit import Decision, Limit, MemoryRates, RedisRates, Standing
-from app.coordination.scripts import ScriptRegistry
+from app.coordination.scripts import Call, ScriptRegistry
 
 MINUTE = Limit("minute", 3, 60_000)
 HOUR = Limit("hour", 100, 3_600_000)
@@ -77,6 +80,18 @@ def test_never_more_than_the_limit_in_any_window(arrivals: list[tuple[int, int]]
 def test_without_redis_requests_are_let_through_and_said_to_be_uncounted() -> None:
     rates = RedisRates(NoRedis("limiter"), ScriptRegistry.from_folder())
     assert rates.admit("a", [MINUTE]) == Decision(admitted=True, standings=(), counted=False)
+
+
+class CutOff(NoRedis):
+    """A Redis that is there, and whose answers come too late."""
+
+    def call(self, call: Call) -> NoReturn:  # noqa: ARG002  the overridden method's parameter
+        raise failures.of_kind("timeout", purpose=self.purpose, detail="too late")
+
+
+def test_whoever_overloads_a_process_does_not_switch_off_his_own_limit() -> None:
+    rates = RedisRates(CutOff("limiter"), ScriptRegistry.from_folder())
+    assert [rates.admit("a", [MINUTE]).admitted for _ in range(4)] == [True, True, True, False]
 
 
 def test_the_wait_is_the_longest_of_the_limits_that_denied_in_whole_seconds() -> None:
