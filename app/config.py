@@ -35,7 +35,7 @@ _LIMIT = re.compile(
 
 
 def _split(url: str) -> SplitResult:
-    if url.split() != [url]:
+    if url.strip() != url:
         raise ValueError("white space")
     return urlsplit(url)
 

@@ -59,15 +59,23 @@ def test_a_full_pool_is_reported_as_an_unavailable_database(database_url: str) -
     small = Database(database_url, pool_size=1, pool_timeout_ms=50)
     with small.read() as holding:
         holding.execute(text("SELECT 1"))
-        with pytest.raises(DatabaseUnavailable, match="in use"):
-            small.ping()
-    small.ping()
+        with pytest.raises(DatabaseUnavailable, match="in use"), small.read() as waiting:
+            waiting.execute(text("SELECT 1"))
+    with small.read() as served:
+        assert served.scalar(text("SELECT 1")) == 1
     small.close()
+
+
+def test_an_empty_database_is_told_from_one_that_is_away(database_url: str) -> None:
+    empty = Database(database_url, pool_size=1, pool_timeout_ms=1_000)
+    with pytest.raises(DatabaseUnavailable, match="not migrated: flask --app wsgi db upgrade"):
+        empty.ping()
+    empty.close()
 
 
 def test_a_statement_that_is_wrong_is_not_disguised_as_an_outage(database: Database) -> None:
     with pytest.raises(DBAPIError), database.read() as session:
-        session.execute(text("SELECT nonsense FROM nowhere"))
+        session.execute(text("SELECT nonsense FROM accounts"))
     add_account(database, "ann")
     with pytest.raises(IntegrityError):
         add_account(database, "ann")
