@@ -57,13 +57,18 @@ def current_budget() -> Budget | None:
     return _budget.get()
 
 
-@contextlib.contextmanager
-def operation(seconds: float) -> Iterator[None]:
+class operation:  # noqa: N801  used as `with operation(0.05):`
     """Everything this thread does on a `DeadlineSocket` inside must end within `seconds`."""
-    _operation.until = time.monotonic() + seconds
-    try:
-        yield
-    finally:
+
+    __slots__ = ("_seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        _operation.until = time.monotonic() + self._seconds
+
+    def __exit__(self, *_: object) -> None:
         _operation.until = None
 
 

@@ -2,7 +2,8 @@
 
 redis-py makes, authenticates and parses; the pooling and sending here are the hot path, kept to
 what it needs: one write carries the whole pipeline, one deadline covers the whole exchange, and a
-failing script does not hide the replies of its neighbours.
+failing script does not hide the replies of its neighbours. The connection's socket and parser are
+therefore used directly: around them redis-py keeps retries, health checks and figures of its own.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from typing import Any, cast
 
 import hiredis
 from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection
-from redis.exceptions import MaxConnectionsError, ReadOnlyError, ResponseError
+from redis.exceptions import MaxConnectionsError, ReadOnlyError
 from redis.retry import Retry
 
 from app.coordination import deadline
@@ -46,7 +46,7 @@ class Pools:
             "driver_info": None,
         }
         # A list's pop and append are atomic; the queue holds a place for each free connection.
-        self._idle: dict[Address, list[AbstractConnection]] = {}
+        self._idle: dict[Address, list[Any]] = {}
         self._places: SimpleQueue[None] = SimpleQueue()
         for _ in range(most):
             self._places.put(None)
@@ -64,9 +64,9 @@ class Pools:
         try:
             connection = self._take(address)
             try:
-                packed = b"".join(_pack(tuple(command)) for command in commands)
-                connection.send_packed_command([packed], check_health=False)
-                replies = [_read(connection) for _ in commands]
+                connection._sock.sendall(b"".join([_pack(tuple(each)) for each in commands]))
+                read = connection._parser.read_response
+                replies = [read() for _ in commands]
             except BaseException:
                 # Replies may still be on their way: this connection must serve no other call.
                 connection.disconnect()
@@ -94,7 +94,7 @@ class Pools:
             with contextlib.suppress(IndexError):  # another thread took the last one
                 idle.pop().disconnect()
 
-    def _take(self, address: Address) -> AbstractConnection:
+    def _take(self, address: Address) -> Any:
         idle = self._idle.setdefault(address, [])
         while True:
             try:
@@ -107,7 +107,7 @@ class Pools:
                 return connection
             connection.disconnect()
 
-    def make(self, address: Address) -> AbstractConnection:
+    def make(self, address: Address) -> Any:
         """A connection that is not connected yet."""
         options = dict(self._options)
         tls = options.pop("ssl", False)
@@ -115,17 +115,10 @@ class Pools:
         where: dict[str, Any] = {"host": address.host, "port": address.port}
         if not address.port:
             kind, where = deadline.DeadlineUnixConnection, {"path": address.host}
-        return cast(AbstractConnection, kind(**where, **options))
+        return cast(Any, kind(**where, **options))
 
 
-def _is_fresh(connection: AbstractConnection) -> bool:
+def _is_fresh(connection: Any) -> bool:
     """Whether nobody closed it meanwhile, and no reply of an earlier exchange is waiting."""
     sock = connection._sock
     return sock is not None and sock.is_quiet()
-
-
-def _read(connection: AbstractConnection) -> Any:
-    try:
-        return connection.read_response()
-    except ResponseError as error:
-        return error
