@@ -1,8 +1,8 @@
 """One process that hurries requests through the rate limit: `rate_worker URL COUNT HOW`.
 
-Prints one JSON object: when its requests were admitted (the server's clock, us), and how many
-were denied. HOW is `atomic`, the service's own decision, or `naive`, the same as two separate
-steps: look whether there is room, then count.
+Says `ready`, waits for a line, and prints one JSON object: when its requests were admitted (the
+server's clock, us), and how many were denied. HOW is `atomic`, the service's own decision, or
+`naive`, the same as two separate steps: look whether there is room, then count.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ def naive(rates: RedisRates) -> Decision:
 
 def main(url: str, count: int, how: str) -> None:
     rates = rates_on(url)
+    rates.admit("warm", [TIGHT])
+    print("ready", flush=True)
+    sys.stdin.readline()
     admitted = []
     for _ in range(count):
         decision = naive(rates) if how == "naive" else rates.admit(IDENTITY, [TIGHT, WIDE])

@@ -39,9 +39,18 @@ def _hurry(valkey: Valkey, requests: int, how: str) -> tuple[list[int], int]:
     command = [sys.executable, "-m", "tests.multi.rate_worker", valkey.url]
     command += [str(requests // PROCESSES), how]
     workers = [
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         for _ in range(PROCESSES)
     ]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
     told = [json.loads(worker.communicate(timeout=600)[0]) for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * PROCESSES
     admitted = sorted(at for each in told for at in each["admitted"])
