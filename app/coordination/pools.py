@@ -115,7 +115,7 @@ class Pools:
         where: dict[str, Any] = {"host": address.host, "port": address.port}
         if not address.port:
             kind, where = deadline.DeadlineUnixConnection, {"path": address.host}
-        return cast(Any, kind(**where, **options))
+        return kind(**where, **options)
 
 
 def _is_fresh(connection: Any) -> bool:
