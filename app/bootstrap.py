@@ -22,7 +22,9 @@ from app.coordination.absent import Scripting
 from app.coordination.cache import MemoryCache, RedisCache
 from app.coordination.cron import CronClaims
 from app.coordination.lock import LockService
+from app.coordination.lock_store import LockStore, PrimaryStore
 from app.coordination.rate_limit import MemoryRates, Rates, RedisRates
+from app.coordination.redlock import Redlock
 from app.coordination.scripts import ScriptRegistry
 from app.db.engine import Database
 from app.metrics import Metrics
@@ -109,7 +111,7 @@ def build(settings: Settings) -> Container:
         scripts=scripts,
         redis=redis,
         db=db,
-        locks=LockService(redis.lock, scripts, metrics, holder=identity),
+        locks=LockService(_lock_store(redis, scripts, holder=identity), metrics),
         claims=CronClaims(redis.lock, scripts, holder=identity),
         rates=RedisRates(redis.limiter, scripts) if settings.has_redis else MemoryRates(),
         cache=cache,
@@ -120,6 +122,12 @@ def build(settings: Settings) -> Container:
         imports=ImportService(db, cache),
         sweep=SweepService(db, cache),
     )
+
+
+def _lock_store(redis: purposes.Purposes, scripts: ScriptRegistry, *, holder: str) -> LockStore:
+    if not redis.lock_servers:
+        return PrimaryStore(redis.lock, scripts, holder=holder)
+    return Redlock([PrimaryStore(each, scripts, holder=holder) for each in redis.lock_servers])
 
 
 def _cache(

@@ -73,9 +73,17 @@ def _nodes(value: str) -> str:
     return value
 
 
+def _redis_urls(value: str) -> str:
+    urls = [_redis_url(url) for url in value.split(",")]
+    if len(urls) < 3 or len({urlsplit(url).netloc for url in urls}) < len(urls):
+        raise ValueError("not three different servers")
+    return value
+
+
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 LimitList = Annotated[str, AfterValidator(_limit_list)]
+RedisUrlList = Annotated[str, AfterValidator(_redis_urls)]
 NodeList = Annotated[str, AfterValidator(_nodes)]
 
 _REDIS_URL_TAKES = "redis://, rediss:// or unix://, such as redis://user:password@host:6379/0"
@@ -144,6 +152,9 @@ class Settings(BaseModel):
         "REDIS_SENTINEL_SERVICE", "mymaster", "the name that the sentinels watch", min_length=1
     )
     cache_redis_url: RedisUrl | None = _var("CACHE_REDIS_URL", None, _REDIS_URL_TAKES)
+    lock_redis_urls: RedisUrlList | None = _var(
+        "LOCK_REDIS_URLS", None, "three or more URLs of independent servers, joined by ','"
+    )
     queue_redis_url: RedisUrl | None = _var("QUEUE_REDIS_URL", None, _REDIS_URL_TAKES)
 
     limiter_timeout_ms: int = _ms("LIMITER_TIMEOUT_MS", 50)
@@ -166,6 +177,10 @@ class Settings(BaseModel):
 
     sweep_period_s: int = _seconds("OVERDUE_SWEEP_PERIOD_S", 3_600)
     sweep_lock_ttl_s: int = _seconds("OVERDUE_SWEEP_LOCK_TTL_S", 600)
+    sweep_missed: Literal["latest", "all", "skip"] = _var(
+        "OVERDUE_SWEEP_MISSED", "latest", "latest, all or skip"
+    )
+    sweep_grace_s: int = _seconds("OVERDUE_SWEEP_GRACE_S", 86_400)
     sweep_batch: int = _var(
         "OVERDUE_SWEEP_BATCH", 1_000, "a whole number, 1 to 10000", ge=1, le=10_000
     )
@@ -198,6 +213,9 @@ class Settings(BaseModel):
         if self.redis_mode == "standalone" and self.redis_nodes:
             takes = "nothing while REDIS_MODE is standalone; set it to sentinel or cluster"
             raise ConfigError("REDIS_NODES", repr(self.redis_nodes), takes)
+        if self.lock_redis_urls and not self.has_redis:
+            shown = _shown("LOCK_REDIS_URLS", self.lock_redis_urls)
+            raise ConfigError("LOCK_REDIS_URLS", shown, "nothing while no REDIS_URL is set")
         if self.app_env == "production" and self.secret_key == DEFAULT_SECRET_KEY:
             takes = "at least 32 random characters while APP_ENV is production"
             raise ConfigError("SECRET_KEY", "nothing, or the default", takes)
@@ -228,6 +246,11 @@ class Settings(BaseModel):
         return f"{scheme}://{login}{self.redis_host}:{self.redis_port}/0"
 
     @property
+    def lock_urls(self) -> tuple[str, ...]:
+        """The independent servers that keep locks by majority; empty where one Redis keeps them."""
+        return tuple(self.lock_redis_urls.split(",")) if self.lock_redis_urls else ()
+
+    @property
     def has_redis(self) -> bool:
         """Whether any coordination Redis is configured; without one, memory serves one process."""
         return self.redis_mode != "standalone" or self.coordination_url is not None
@@ -242,6 +265,8 @@ def _shown(variable: str, value: str) -> str:
     """The value as an error may show it: never a secret, never a URL's password."""
     if _SECRET_NAMES.search(variable):
         return f"{len(value)} characters"
+    if variable == "LOCK_REDIS_URLS":
+        return repr(",".join(map(shown_url, value.split(","))))
     return repr(shown_url(value))
 
 

@@ -11,6 +11,7 @@ from prometheus_client import generate_latest as exposition
 from prometheus_client.multiprocess import MultiProcessCollector
 
 _REDIS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+_LOCK_SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600)
 _RUN_SECONDS = (0.01, 0.1, 1, 10, 60, 300, 600)
 
 
@@ -31,6 +32,9 @@ class Metrics:
 
     def _counter(self, name: str, help_: str, *labels: str) -> Counter:
         return Counter(f"taskflow_{name}", help_, labels, registry=self.registry)
+
+    def _seconds(self, name: str, help_: str) -> Histogram:
+        return Histogram(f"taskflow_{name}", help_, buckets=_LOCK_SECONDS, registry=self.registry)
 
     def _http(self) -> None:
         self.http_requests = self._counter(
@@ -76,7 +80,18 @@ class Metrics:
         )
 
     def _coordination(self) -> None:
-        self.locks = self._counter("lock_acquisitions_total", "Attempts to lock.", "outcome")
+        self.locks = self._counter(
+            "lock_acquisitions_total", "Tries to lock: acquired, busy, or why not.", "outcome"
+        )
+        self.lock_wait_seconds = self._seconds("lock_wait_seconds", "From asking to having it.")
+        self.lock_hold_seconds = self._seconds("lock_hold_seconds", "From having it to releasing.")
+        self.locks_lost = self._counter("lock_lost_total", "Leases lost while they were in use.")
+        self.locks_stuck = Gauge(
+            "taskflow_lock_stuck",
+            "Leases renewed here for more than twice their time.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         self.locks_unprotected = self._counter(
             "lock_unprotected_total", "Passages without a lock while Redis was away."
         )
@@ -86,7 +101,13 @@ class Metrics:
         self.cache = self._counter("cache_events_total", "What the cache did.", "event")
 
     def _cron(self) -> None:
-        self.cron_runs = self._counter("cron_runs_total", "Runs ended.", "job", "outcome")
+        self.cron_runs = self._counter(
+            "cron_runs_total", "Attempts ended.", "job", "instance", "outcome"
+        )
+        self.cron_missed = self._counter("cron_missed_slots_total", "Slots passed over.", "job")
+        self.cron_fenced_out = self._counter(
+            "cron_fence_rejections_total", "Batches refused under an older fence.", "job"
+        )
         self.cron_rows = self._counter("cron_rows_total", "Rows changed by runs.", "job")
         self.cron_seconds = Histogram(
             "taskflow_cron_run_seconds",

@@ -47,13 +47,14 @@ def register(app: Flask) -> None:
 
     from app.cli.cron import cron
     from app.cli.demo import demo
+    from app.cli.locks import locks
     from app.cli.lua import lua
     from app.cli.users import users
     from app.db.models import Base
 
     # All that `flask db` needs of a database object is the schema; migrations/env.py connects.
     Migrate(app, db=SimpleNamespace(metadata=Base.metadata), directory=str(MIGRATIONS))
-    for command in (cron, demo, lua, users):
+    for command in (cron, demo, locks, lua, users):
         app.cli.add_command(command)
 
 

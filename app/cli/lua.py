@@ -61,8 +61,8 @@ def pin() -> None:
     click.echo("\n".join(f"pinned {id_}" for id_ in added) or "Every script is pinned already.")
 
 
-def _target(url: str | None) -> tuple[ScriptClient, ScriptRegistry]:
-    return deployment.target(container().settings, url), container().scripts
+def _target(url: str | None) -> tuple[list[ScriptClient], ScriptRegistry]:
+    return deployment.targets(container().settings, url), container().scripts
 
 
 def _print(nodes: Sequence[NodeStatus], *, as_json: bool) -> None:

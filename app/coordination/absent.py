@@ -19,6 +19,8 @@ class Scripting(Protocol):
 
     def call_many(self, calls: Sequence[Call]) -> list[Any]: ...
 
+    def block(self, key: str, seconds: float) -> bool: ...
+
     def nodes(self) -> list[Node]: ...
 
     def find(self) -> None: ...
@@ -37,6 +39,9 @@ class NoRedis:
 
     def call_many(self, calls: Sequence[Call]) -> NoReturn:
         self.call(calls[0])
+
+    def block(self, key: str, seconds: float) -> NoReturn:  # noqa: ARG002  the protocol's parameters
+        raise failures.of_kind("absent", purpose=self.purpose, detail="none is configured")
 
     def nodes(self) -> list[Node]:
         return []

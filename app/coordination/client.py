@@ -27,6 +27,7 @@ from app.metrics import Metrics
 
 _REDIRECTIONS = 4
 _LEAST_BUDGET_S = 0.001
+_LEAST_WAIT_S = 0.005  # to BLPOP, 0 means for ever
 
 
 class ScriptClient:
@@ -50,6 +51,8 @@ class ScriptClient:
     ) -> None:
         self.purpose, self._topology, self._timeout_s = purpose, topology, timeout_s
         self._pools = Pools(options, timeout_s=timeout_s, most=max_connections)
+        # Those who wait must not use up the connections of those who release.
+        self._waiting = Pools(options, timeout_s=timeout_s, most=max_connections)
         self._metrics = metrics
         self._seconds = metrics.redis_seconds.labels(purpose)
         gauge = metrics.redis_breaker_open.labels(purpose)
@@ -90,6 +93,27 @@ class ScriptClient:
             self._spent(time.perf_counter() - started)
         return self._judged(replies)
 
+    def block(self, key: str, seconds: float) -> bool:
+        """Wait on a list until somebody pushes to it; True if so, False when the time is over.
+
+        Its connections are a pool of their own, and what it meets is no news for the breaker:
+        a wait is no measure of a server.
+
+        Raises:
+            CoordinationError: it cannot be waited here now.
+        """
+        if self.breaker.state is not State.CLOSED:
+            raise failures.of_kind("breaker", purpose=self.purpose, detail="open")
+        command = ("BLPOP", key, f"{max(seconds, _LEAST_WAIT_S):.3f}")
+        try:
+            with deadline.operation(seconds + self._timeout_s):
+                (reply,) = self._waiting.exchange(self._topology.address_of(key), [command])
+        except failures.ERRORS as error:
+            raise self._count(failures.typed(error, purpose=self.purpose)) from error
+        if isinstance(reply, ResponseError):
+            raise self._refused(reply)
+        return reply is not None
+
     def on_node(self, node: Node, commands: Sequence[Command]) -> list[Any]:
         """Plain commands for one node, for operators' tools: no breaker, no redirection.
 
@@ -124,6 +148,7 @@ class ScriptClient:
 
     def close(self) -> None:
         self._pools.close()
+        self._waiting.close()
 
     def _allowance(self) -> float:
         budget = deadline.current_budget()

@@ -6,7 +6,7 @@ everybody's calls at once. (If it does, each call reloads what it needs.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from app.config import Settings, shown_url
 from app.coordination import purposes
 from app.coordination.client import ScriptClient, from_url, load_command
 from app.coordination.scripts import ScriptRegistry
-from app.coordination.topology import Node
+from app.coordination.topology import Node, Topology
 from app.errors import ConfigError, CoordinationError
 from app.metrics import Metrics
 
@@ -44,46 +44,49 @@ class NodeStatus:
         return asdict(self)
 
 
-def target(settings: Settings, url: str | None = None) -> ScriptClient:
-    """A client for operators: patient, and for `url` if given, else the configured Redis.
+def targets(settings: Settings, url: str | None = None) -> list[ScriptClient]:
+    """Clients for operators: patient, and for `url` if given, else for all that is configured.
 
     Raises:
         ConfigError: no URL, and no Redis is configured.
     """
-    if url is None and not settings.has_redis:
+    if url is not None:
+        return [_client(*_given(url))]
+    if not settings.has_redis:
         raise ConfigError("REDIS_URL", "nothing", "the Redis to load the scripts into, or --url")
-    try:
-        topology, options = from_url(url) if url else purposes.coordination(settings)
-    except ValueError as error:
-        shown = repr(shown_url(url or ""))
-        raise ConfigError("--url", shown, "redis://, rediss:// or unix://") from error
-    return ScriptClient(
-        purpose="operator",
-        topology=topology,
-        options=options,
-        timeout_s=_TIMEOUT_S,
-        metrics=Metrics(),
-    )
+    places = [purposes.coordination(settings), *purposes.lock_servers_of(settings)]
+    return [_client(*place) for place in places]
 
 
-def load(client: ScriptClient, scripts: ScriptRegistry) -> list[NodeStatus]:
+def lock_targets(settings: Settings) -> list[ScriptClient]:
+    """Clients for where locks are kept: the independent servers, or the one Redis.
+
+    Raises:
+        ConfigError: no Redis is configured.
+    """
+    shared, *servers = targets(settings)
+    return servers or [shared]
+
+
+def load(clients: Sequence[ScriptClient], scripts: ScriptRegistry) -> list[NodeStatus]:
     """Load every script on every node, and return what the nodes hold then.
 
     Raises:
         CoordinationError: a node could not be reached or refused; earlier nodes are loaded.
     """
-    for node in client.nodes():
-        client.on_node(node, [load_command(script) for script in scripts.values()])
-    return status(client, scripts)
+    for client in clients:
+        for node in client.nodes():
+            client.on_node(node, [load_command(script) for script in scripts.values()])
+    return status(clients, scripts)
 
 
-def status(client: ScriptClient, scripts: ScriptRegistry) -> list[NodeStatus]:
+def status(clients: Sequence[ScriptClient], scripts: ScriptRegistry) -> list[NodeStatus]:
     """Which node has which script.
 
     Raises:
         CoordinationError: a node could not be asked.
     """
-    return [_status_of(client, node, scripts) for node in client.nodes()]
+    return [_status_of(client, node, scripts) for client in clients for node in client.nodes()]
 
 
 def load_at_start(settings: Settings, scripts: ScriptRegistry) -> None:
@@ -91,14 +94,32 @@ def load_at_start(settings: Settings, scripts: ScriptRegistry) -> None:
     if not settings.has_redis:
         _log.warning("redis.absent", detail="limits, locks and cache are this process's own")
         return
-    client = target(settings)
+    for client in targets(settings):
+        try:
+            for node in client.nodes():
+                _load_on(client, node, scripts)
+        except CoordinationError as error:
+            _log.warning("scripts.not_loaded", kind=error.kind)
+        finally:
+            client.close()
+
+
+def _given(url: str) -> tuple[Topology, dict[str, Any]]:
     try:
-        for node in client.nodes():
-            _load_on(client, node, scripts)
-    except CoordinationError as error:
-        _log.warning("scripts.not_loaded", kind=error.kind)
-    finally:
-        client.close()
+        return from_url(url)
+    except ValueError as error:
+        takes = "redis://, rediss:// or unix://"
+        raise ConfigError("--url", repr(shown_url(url)), takes) from error
+
+
+def _client(topology: Topology, options: dict[str, Any]) -> ScriptClient:
+    return ScriptClient(
+        purpose="operator",
+        topology=topology,
+        options=options,
+        timeout_s=_TIMEOUT_S,
+        metrics=Metrics(),
+    )
 
 
 def _load_on(client: ScriptClient, node: Node, scripts: ScriptRegistry) -> None:

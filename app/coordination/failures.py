@@ -15,15 +15,19 @@ from app.errors import CoordinationError, PoolExhausted, RedisRefused, RedisUnav
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`trips`: the breaker counts it, because the next call would fare no better."""
+    """`trips`: the breaker counts it, because the next call would fare no better.
+
+    `may_have_run`: the call was sent and its reply was lost; only its caller knows what follows.
+    """
 
     trips: bool
     error: type[CoordinationError]
+    may_have_run: bool = False
 
 
 KINDS = {
-    "timeout": Kind(True, RedisUnavailable),
-    "connection": Kind(True, RedisUnavailable),
+    "timeout": Kind(True, RedisUnavailable, may_have_run=True),
+    "connection": Kind(True, RedisUnavailable, may_have_run=True),
     "loading": Kind(True, RedisUnavailable),
     "clusterdown": Kind(True, RedisUnavailable),
     "busy": Kind(True, RedisUnavailable),
@@ -88,6 +92,11 @@ def kind_of(error: BaseException) -> str:
         if isinstance(error, cls):
             return kind
     return _BY_PREFIX.get(str(error).split(" ", 1)[0], "refused")
+
+
+def may_have_run(error: CoordinationError) -> bool:
+    """Whether the call may have happened although it was not answered."""
+    return KINDS[error.kind].may_have_run
 
 
 def typed(error: BaseException, *, purpose: str) -> CoordinationError:

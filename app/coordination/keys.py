@@ -37,6 +37,8 @@ def safe(name: str) -> str:
 class LockKeys(NamedTuple):
     lease: str
     fence: str
+    waiters: str
+    wake: str
 
 
 class CronKeys(NamedTuple):
@@ -53,7 +55,17 @@ class CacheKeys(NamedTuple):
 
 def lock(name: str) -> LockKeys:
     slot = f"{_PREFIX}:{{lock:{safe(name)}}}"
-    return LockKeys(f"{slot}:lease", f"{slot}:fence")
+    return LockKeys(f"{slot}:lease", f"{slot}:fence", f"{slot}:waiters", f"{slot}:wake")
+
+
+LOCKS = f"{_PREFIX}:{{lock:*}}:lease"
+_LOCK = re.compile(rf"^{_PREFIX}:\{{lock:(?P<name>[^}}]+)\}}:lease$")
+
+
+def lock_of(key: str) -> str | None:
+    """The lock's name in the key of its lease, as `LOCKS` finds it; None for another key."""
+    found = _LOCK.match(key)
+    return found["name"] if found else None
 
 
 def cron(job: str, slot_s: int) -> CronKeys:

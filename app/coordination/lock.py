@@ -1,161 +1,265 @@
-"""Named locks with a lease and a fence, on one primary.
+"""Named locks with a lease, a fence and waiters who are woken.
 
-A lease is a promise with an end: hold it, look at `ensure_held()` between pieces of work, and hand
-`fence` to whatever stores the result, so that it can refuse a holder who woke up too late
-(M. Kleppmann, "How to do distributed locking", 2016). Fences rise strictly for each name.
+A lease is a promise with an end (`lease`). It is renewed while a `hold` block runs (`watchdog`),
+and kept on one primary (`lock_store`) or by a majority of independent servers (`redlock`).
+
+The token makes everything repeatable: a call whose answer was lost is made again with the same
+token and gets the same lease and fence, and what may be held by a token that its caller has given
+up is released by it (a phantom would keep everybody out until it expired).
+
+Source: M. Kleppmann, "How to do distributed locking", 2016, for the fence; waking one waiter of
+many through a list, in the order in which they began to wait, is Redis's own BLPOP.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
+import re
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
-from app.coordination import keys
-from app.coordination.absent import Scripting
-from app.coordination.scripts import Arg, Call, ScriptRegistry
-from app.errors import CoordinationError, LockBusy, LockLost, RedisUnavailable
+import structlog
+
+from app.coordination import failures
+from app.coordination.lease import Lease
+from app.coordination.lock_store import Granted, LockStore, Taken
+from app.coordination.ticker import Ticker
+from app.coordination.watchdog import OnLost, Watch, Watchdog
+from app.errors import CoordinationError, InvalidInput, LockBusy, LockLost
 from app.metrics import Metrics
 
-_FENCE_TTL_MS = 7 * 86_400_000
-_BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.01, 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A lock held until `until` (this process's monotonic seconds).
-
-    `fence` is None where nothing protects the passage: Redis was away and the caller chose
-    `on_loss="open"`.
-    """
-
-    name: str
-    token: str
-    fence: int | None
-    ttl_ms: int
-    until: float
-
-    def ensure_held(self) -> None:
-        """Raises LockLost once the lease's own time is over, by this process's clock."""
-        if self.fence is not None and time.monotonic() >= self.until:
-            raise LockLost(f"The lease of {self.name!r} has run out.")
+MOST_TTL_MS = 86_400_000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}")
+# No wait is longer: a waiter that was woken and died takes its wake-up with it.
+_LONGEST_WAIT_S = 5.0
+_BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.01, 0.25
+_log = structlog.get_logger(__name__)
 
 
 class LockService:
-    """Acquire, extend and release locks by name.
+    """Acquire, extend, release and hold locks by name."""
 
-    Args:
-        holder: this instance, for operators to read.
-    """
-
-    def __init__(
-        self, client: Scripting, scripts: ScriptRegistry, metrics: Metrics, *, holder: str
-    ) -> None:
-        self._client, self._metrics, self._holder = client, metrics, holder
-        self._acquire = scripts["lock_acquire.v1"]
-        self._release = scripts["lock_release.v1"]
-        self._extend = scripts["lock_extend.v1"]
+    def __init__(self, store: LockStore, metrics: Metrics) -> None:
+        self._store, self._metrics = store, metrics
+        self._ticker = Ticker("locks")
+        self._watchdog = Watchdog(self._ticker, self._renew, metrics)
+        self._count_granted = metrics.locks.labels("acquired").inc
+        self._count_busy = metrics.locks.labels("busy").inc
 
     def acquire(
-        self, name: str, *, ttl_ms: int, retries: int = 0, token: str | None = None
+        self,
+        name: str,
+        *,
+        ttl_ms: int,
+        retries: int | None = 0,
+        wait_ms: int = 10_000,
+        token: str | None = None,
     ) -> Lease:
-        """Take the lock, trying again up to `retries` times with full jitter between the tries.
+        """Take the lock; nothing renews the lease but `extend` (`hold` does it by itself).
 
-        The same `token` acquiring again gets its own lease and fence back, so that a caller whose
-        answer was lost may ask again.
+        Args:
+            name: 1 to 128 letters, digits and `._:/@-`.
+            ttl_ms: after how long it passes on if it is not renewed, ms.
+            retries: tries after the first one; 0 answers at once, None means as many as fit.
+            wait_ms: how long all tries may take together, ms. A release wakes the one who waits
+                longest; a dead holder's lock is tried for at the end of its lease.
+            token: the caller's own, to get its own lease and fence back; by default a new one.
 
         Raises:
             LockBusy: another token holds it.
             CoordinationError: Redis gave no answer. A lease that it may have given to a token made
                 here is given back; one of the caller's own token may be held since before.
+            InvalidInput: a name or time that cannot be.
         """
-        made_here = token is None
-        token = token or secrets.token_hex(16)
-        for attempt in range(retries + 1):
-            lease = self._try(name, token, ttl_ms, undo=made_here)
-            if lease:
-                return lease
-            if attempt < retries:
-                most = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2**attempt)
-                time.sleep(random.uniform(0, most))
-        raise LockBusy(f"The lock {name!r} is taken.")
+        check_name(name)
+        _check_ttl(ttl_ms)
+        tries, asking = _Tries(retries, wait_ms), token or secrets.token_hex(16)
+        may_be_ours, number = False, 0
+        while True:
+            last = tries.is_last(number)
+            said = self._ask(name, asking, ttl_ms, wait_ms=0 if last else tries.wait_ms)
+            if isinstance(said, Granted):
+                self._metrics.lock_wait_seconds.observe(tries.passed_s)
+                return Lease(name, asking, fence=said.fence, ttl_ms=ttl_ms, until=said.until)
+            may_be_ours |= isinstance(said, CoordinationError) and failures.may_have_run(said)
+            if last:
+                if may_be_ours and token is None:
+                    self._give_back(name, asking, ttl_ms)
+                raise said if isinstance(said, CoordinationError) else _busy(name)
+            self._wait(name, said, tries, number)
+            number += 1
 
-    def extend(self, lease: Lease) -> Lease:
-        """The same lease with its whole time again, counted from now.
+    def extend(self, lease: Lease) -> None:
+        """Give the lease its whole time again, counted from now.
 
         Raises:
             LockLost: it is another's or nobody's by now; stop the work.
             CoordinationError: unknown; the lease still ends at its own `until`.
         """
-        asked = time.monotonic()
-        call = Call(self._extend, [keys.lock(lease.name).lease], [lease.token, lease.ttl_ms])
-        if not self._client.call(call):
-            self._metrics.locks.labels("lost").inc()
-            raise LockLost(f"The lease of {lease.name!r} is no longer this holder's.")
-        return Lease(
-            lease.name, lease.token, lease.fence, lease.ttl_ms, _until(asked, lease.ttl_ms)
-        )
+        try:
+            self._renew(lease)
+        except LockLost:
+            self._metrics.locks_lost.inc()
+            raise
 
     def release(self, lease: Lease) -> bool:
-        """Give the lock back; False if it was no longer the lease's.
+        """Give the lock back and wake a waiter; False if it was no longer the lease's.
 
         Raises:
             CoordinationError: Redis gave no answer; the lease ends by itself.
         """
-        call = Call(self._release, [keys.lock(lease.name).lease], [lease.token])
-        return bool(self._client.call(call))
+        self._metrics.lock_hold_seconds.observe(time.monotonic() - lease.since)
+        return self._store.release(lease.name, lease.token)
 
     @contextlib.contextmanager
     def hold(
-        self, name: str, *, ttl_ms: int, on_loss: Literal["open", "closed"], retries: int = 0
+        self,
+        name: str,
+        *,
+        ttl_ms: int,
+        on_loss: Literal["open", "closed"],
+        retries: int | None = 0,
+        wait_ms: int = 10_000,
+        on_lost: OnLost | None = None,
     ) -> Iterator[Lease]:
-        """Hold the lock for a block.
+        """Hold the lock for a block, or for each call of a function that this decorates.
+
+        The lease is renewed at a third of its time. A block longer than one piece of work calls
+        `lease.ensure_held()` before each: a lost lease does not stop it by itself.
 
         Args:
-            on_loss: without Redis, `open` goes on unprotected (counted), `closed` raises.
+            on_loss: without Redis, `open` goes on unprotected (counted, logged), `closed` raises.
+            on_lost: called once, on another thread, when the lease is lost within the block.
 
         Raises:
             LockBusy: another holds it.
             CoordinationError: Redis gave no answer, and `on_loss` is `closed`.
+            InvalidInput: a name or time that cannot be.
         """
         try:
-            lease = self.acquire(name, ttl_ms=ttl_ms, retries=retries)
-        except CoordinationError:
+            lease = self.acquire(name, ttl_ms=ttl_ms, retries=retries, wait_ms=wait_ms)
+        except CoordinationError as error:
             if on_loss == "closed":
                 raise
-            self._metrics.locks_unprotected.inc()
-            yield Lease(name, "", None, ttl_ms, _until(time.monotonic(), ttl_ms))
+            lease = self._unprotected(name, ttl_ms, error)
+        if not lease.protected:
+            yield lease
             return
+        watch = self._watchdog.watch(lease, on_lost)
         try:
             yield lease
         finally:
-            with contextlib.suppress(CoordinationError):
-                self.release(lease)
+            self._let_go(lease, watch)
 
-    def _try(self, name: str, token: str, ttl_ms: int, *, undo: bool) -> Lease | None:
-        lock_keys = keys.lock(name)
-        args: list[Arg] = [token, ttl_ms, self._holder, max(_FENCE_TTL_MS, 2 * ttl_ms)]
-        asked = time.monotonic()
+    def _unprotected(self, name: str, ttl_ms: int, error: CoordinationError) -> Lease:
+        self._metrics.locks_unprotected.inc()
+        _log.warning("lock.unprotected", lock=name, kind=error.kind)
+        return Lease(name, "", fence=None, ttl_ms=ttl_ms, until=0, protected=False)
+
+    def _let_go(self, lease: Lease, watch: Watch) -> None:
+        watch.end()
         try:
-            taken, fence, _left_ms = self._client.call(Call(self._acquire, lock_keys, args))
+            self.release(lease)
+        except CoordinationError:
+            self._owe_release(lease.name, lease.token, lease.ttl_ms)
+
+    def _renew(self, lease: Lease) -> None:
+        until = self._store.extend(lease.name, lease.token, ttl_ms=lease.ttl_ms)
+        if until is None:
+            lease.lost()
+            raise LockLost(f"The lease of {lease.name!r} is no longer this holder's.")
+        lease.renewed(until)
+
+    def _ask(
+        self, name: str, token: str, ttl_ms: int, *, wait_ms: int
+    ) -> Granted | Taken | CoordinationError:
+        try:
+            said = self._store.take(name, token, ttl_ms=ttl_ms, wait_ms=wait_ms)
         except CoordinationError as error:
-            self._metrics.locks.labels("error").inc()
-            if undo and isinstance(error, RedisUnavailable):
-                self._undo(name, token)
-            raise
-        self._metrics.locks.labels("acquired" if taken else "busy").inc()
-        return Lease(name, token, int(fence), ttl_ms, _until(asked, ttl_ms)) if taken else None
+            self._metrics.locks.labels(error.kind).inc()
+            return error
+        (self._count_granted if isinstance(said, Granted) else self._count_busy)()
+        return said
 
-    def _undo(self, name: str, token: str) -> None:
-        """An acquisition without an answer may have happened; nobody may wait for that phantom."""
-        with contextlib.suppress(CoordinationError):
-            self._client.call(Call(self._release, [keys.lock(name).lease], [token]))
+    def _wait(self, name: str, said: Taken | CoordinationError, tries: _Tries, number: int) -> None:
+        """Until a release wakes us or the lease ends; by the clock where that is not to be had."""
+        if isinstance(said, Taken):
+            # Jitter behind the end: all who wait for a dead holder would ask at once.
+            seconds = said.left_ms / 1000 + tries.jitter_s(number)
+            if self._store.wait(name, min(seconds, tries.wait_ms / 1000)):
+                return
+        tries.back_off(number)
+
+    def _give_back(self, name: str, token: str, ttl_ms: int) -> None:
+        """An acquisition without an answer may have happened, and nobody else knows its token."""
+        try:
+            self._store.release(name, token)
+        except CoordinationError:
+            self._owe_release(name, token, ttl_ms)
+
+    def _owe_release(self, name: str, token: str, ttl_ms: int) -> None:
+        """Release in the background, until Redis has heard it or the lease has ended by itself."""
+        ended = time.monotonic() + ttl_ms / 1000
+
+        def turn() -> float | None:
+            if time.monotonic() >= ended:
+                return None
+            with contextlib.suppress(CoordinationError):
+                self._store.release(name, token)
+                return None
+            return time.monotonic() + _BACKOFF_MOST_S
+
+        self._ticker.add(time.monotonic() + _BACKOFF_MOST_S, turn)
 
 
-def _until(asked: float, ttl_ms: int) -> float:
-    # Counted from before the question: the server's lease can only end later than ours.
-    return asked + ttl_ms / 1000
+class _Tries:
+    """How long one acquisition may still go on."""
+
+    def __init__(self, retries: int | None, wait_ms: int) -> None:
+        self._retries, self._started = retries, time.monotonic()
+        self._deadline = self._started + wait_ms / 1000
+
+    @property
+    def passed_s(self) -> float:
+        return time.monotonic() - self._started
+
+    @property
+    def wait_ms(self) -> int:
+        """The longest that the next wait may be, at least 1."""
+        left_s = self._deadline - time.monotonic()
+        return max(1, int(1000 * min(left_s, _LONGEST_WAIT_S)))
+
+    def is_last(self, number: int) -> bool:
+        out_of_tries = self._retries is not None and number >= self._retries
+        return out_of_tries or time.monotonic() >= self._deadline
+
+    def jitter_s(self, number: int) -> float:
+        """Full jitter under an exponential bound (M. Brooker, "Exponential Backoff and Jitter")."""
+        return random.uniform(0, min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2 ** min(number, 10)))
+
+    def back_off(self, number: int) -> None:
+        time.sleep(min(self.jitter_s(number), self.wait_ms / 1000))
+
+
+def _busy(name: str) -> LockBusy:
+    return LockBusy(f"The lock {name!r} is taken.")
+
+
+def check_name(name: str) -> str:
+    """The name, if it can be a lock's.
+
+    Raises:
+        InvalidInput: it is empty, too long, or has a character that no name has.
+    """
+    if not _NAME.fullmatch(name):
+        takes = "1 to 128 letters, digits and ._:/@-"
+        raise InvalidInput(f"A lock's name is {takes}, not {name!r:.200}.")
+    return name
+
+
+def _check_ttl(ttl_ms: int) -> None:
+    if not 1 <= ttl_ms <= MOST_TTL_MS:
+        raise InvalidInput(f"A lock's time is 1 to {MOST_TTL_MS} ms, not {ttl_ms}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +22,19 @@ _PROBE_TTL_MS = 10
 
 @dataclass(frozen=True, slots=True)
 class Purposes:
-    """One client for each purpose, so that a slow cache cannot use up the limiter's connections."""
+    """One client for each purpose, so that a slow cache cannot use up the limiter's connections.
+
+    `lock` serves scheduled runs' claims, and locks too where there are no `lock_servers`, which are
+    independent of it and of each other.
+    """
 
     limiter: Scripting
     cache: Scripting
     lock: Scripting
+    lock_servers: tuple[Scripting, ...] = ()
 
     def __iter__(self) -> Iterator[Scripting]:
-        return iter((self.limiter, self.cache, self.lock))
+        return iter((self.limiter, self.cache, self.lock, *self.lock_servers))
 
     def close(self) -> None:
         for client in self:
@@ -41,26 +47,44 @@ def build(settings: Settings, metrics: Metrics) -> Purposes:
     Raises:
         ConfigError: a URL has an option that is none.
     """
-    if not settings.has_redis:
-        return Purposes(NoRedis("limiter"), NoRedis("cache"), NoRedis("lock"))
-    topology, options = coordination(settings)
 
-    def client(purpose: str, timeout_ms: int, url: str | None = None) -> ScriptClient:
-        where, how = _at("CACHE_REDIS_URL", url) if url else (topology, options)
+    def client(
+        purpose: str, timeout_ms: int, where: tuple[Topology, dict[str, Any]]
+    ) -> ScriptClient:
+        topology, options = where
         return ScriptClient(
             purpose=purpose,
-            topology=where,
-            options=how,
+            topology=topology,
+            options=options,
             timeout_s=timeout_ms / 1000,
             metrics=metrics,
             max_connections=settings.redis_max_connections,
         )
 
-    return Purposes(
-        limiter=client("limiter", settings.limiter_timeout_ms),
-        cache=client("cache", settings.cache_timeout_ms, settings.cache_redis_url),
-        lock=client("lock", settings.lock_timeout_ms),
+    lock_servers = tuple(
+        client(f"lock-{number}", settings.lock_timeout_ms, where)
+        for number, where in enumerate(lock_servers_of(settings), start=1)
     )
+    if not settings.has_redis:
+        none = NoRedis("limiter"), NoRedis("cache"), NoRedis("lock")
+        return Purposes(*none, lock_servers)
+    shared = coordination(settings)
+    cache_url = settings.cache_redis_url
+    return Purposes(
+        limiter=client("limiter", settings.limiter_timeout_ms, shared),
+        cache=client(
+            "cache",
+            settings.cache_timeout_ms,
+            _at("CACHE_REDIS_URL", cache_url) if cache_url else shared,
+        ),
+        lock=client("lock", settings.lock_timeout_ms, shared),
+        lock_servers=lock_servers,
+    )
+
+
+def lock_servers_of(settings: Settings) -> list[tuple[Topology, dict[str, Any]]]:
+    """The independent servers of `LOCK_REDIS_URLS`, each with its connection options."""
+    return [_at("LOCK_REDIS_URLS", url) for url in settings.lock_urls]
 
 
 def coordination(settings: Settings) -> tuple[Topology, dict[str, Any]]:
@@ -85,9 +109,30 @@ def health(purposes: Purposes, scripts: ScriptRegistry) -> list[Mapping[str, str
     The probe is a script that writes: PING answers under CLUSTERDOWN and NOREPLICAS, and a script
     that only reads on a full or demoted server.
     """
-    args: list[Arg] = [secrets.token_hex(8), _PROBE_TTL_MS, "probe", _PROBE_TTL_MS]
-    probe = Call(scripts["lock_acquire.v1"], keys.lock("probe"), args)
-    return [_health_of(client, probe) for client in purposes]
+    args: list[Arg] = [secrets.token_hex(8), _PROBE_TTL_MS, "probe", _PROBE_TTL_MS, 0]
+    probe = Call(scripts["lock_acquire.v2"], keys.lock("probe")[:3], args)
+    shared = [_health_of(c, probe) for c in (purposes.limiter, purposes.cache, purposes.lock)]
+    return [*shared, *_health_of_majority(purposes.lock_servers, probe)]
+
+
+def _health_of_majority(servers: tuple[Scripting, ...], probe: Call) -> list[Mapping[str, str]]:
+    if not servers:
+        return []
+    with ThreadPoolExecutor(len(servers)) as pool:
+        answers = sum(pool.map(lambda server: _answers(server, probe), servers))
+    lost = len(servers) - answers
+    detail = f"{answers} of {len(servers)} servers answer"
+    if answers <= lost:
+        detail += ": no majority, so that no lock can be taken"
+    return [{"name": "redis:locks", "status": "warn" if lost else "pass", "detail": detail}]
+
+
+def _answers(client: Scripting, probe: Call) -> bool:
+    try:
+        client.call(probe)
+    except CoordinationError:
+        return False
+    return True
 
 
 def _health_of(client: Scripting, probe: Call) -> Mapping[str, str]:

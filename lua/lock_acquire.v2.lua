@@ -1,23 +1,37 @@
--- lock_acquire v1 - take a named lock, or say how long it stays taken
+-- lock_acquire v2 - take a named lock, or say how long it stays taken and note who waits for it
 --
--- KEYS[1] hash   tf:1:{lock:<name>}:lease   token, fence, holder, since; gone when the lease ends
--- KEYS[2] string tf:1:{lock:<name>}:fence   the last fence minted for this name
+-- KEYS[1] hash   tf:1:{lock:<name>}:lease    token, fence, holder, since; gone when the lease ends
+-- KEYS[2] string tf:1:{lock:<name>}:fence    the last fence minted for this name
+-- KEYS[3] zset   tf:1:{lock:<name>}:waiters  tokens that wait, by the ms until which they do
 -- ARGV[1] token      random, made by the caller; the same token gets its own lease back
 -- ARGV[2] ttl        lease, ms
 -- ARGV[3] holder     the instance, for operators to read
 -- ARGV[4] fence_ttl  how long the fence outlives the last acquisition, ms
+-- ARGV[5] wait       how long the caller will wait to be woken if the lock is taken, ms; 0 not at all
 --
 -- Returns {1, fence, ttl} the lease is the token's; {0, 0, left} another's, for left more ms
 -- Clock: the server's TIME, as the floor of the fence: a fence still rises after a FLUSHALL,
 --   a failover that lost the counter, or the counter's expiry, unless the clock stepped back
--- Atomic because: two callers between the check and the write would both hold the lock, and a
---   fence minted apart from the lease could be overtaken by a later holder's
+-- Atomic because: two callers between the check and the write would both hold the lock, a fence
+--   minted apart from the lease could be overtaken by a later holder's, and a release between
+--   the check and the note would wake nobody
 local held = redis.call('HMGET', KEYS[1], 'token', 'fence')
+local waits = ARGV[5] ~= '0'
 
 if held[1] and held[1] ~= ARGV[1] then
+  if waits then
+    local time = redis.call('TIME')
+    local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+    local until_ms = string.format('%.0f', now_ms + tonumber(ARGV[5]))
+    redis.call('ZADD', KEYS[3], until_ms, ARGV[1])
+    redis.call('PEXPIRE', KEYS[3], math.max(tonumber(ARGV[5]), redis.call('PTTL', KEYS[3])))
+  end
   return {0, 0, redis.call('PTTL', KEYS[1])}
 end
 
+if waits then
+  redis.call('ZREM', KEYS[3], ARGV[1])
+end
 if held[1] then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   return {1, tonumber(held[2]), tonumber(ARGV[2])}
