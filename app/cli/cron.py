@@ -1,16 +1,44 @@
-"""`flask cron`: run a scheduled job by hand, under the same fence as the schedulers."""
+"""`flask cron`: see the scheduled jobs, run one by hand under the same fence, hold one back."""
 
 from __future__ import annotations
 
+import json
+import signal
 import threading
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
+import structlog
 from flask.cli import with_appcontext
 
 from app.cli import Command, Commands, container
+from app.cli.cron_views import ProgressLine, job_view, run_view, told_job, told_run
+from app.db import cron as fences
+from app.db.cron_history import history as runs_of
+from app.db.cron_history import overview
 from app.scheduler.jobs import Job, table
 from app.scheduler.runner import End, Run, Runner
+
+_MOST_ROWS = 1_000
+_json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+_log = structlog.get_logger(__name__)
+
+
+class _JobName(click.ParamType["Job"]):
+    """The name of a row of the table of jobs."""
+
+    name = "job"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Job:
+        jobs = {each.name: each for each in table(container())}
+        if value not in jobs:
+            self.fail(f"there is {', '.join(sorted(jobs))}", param, ctx)
+        return jobs[value]
+
+
+_job = click.argument("job", type=_JobName(), metavar="JOB")
 
 
 @click.group(cls=Commands)
@@ -18,28 +46,108 @@ def cron() -> None:
     """The scheduled jobs."""
 
 
+@cron.command("list", cls=Command)
+@with_appcontext
+@_json
+def list_(as_json: bool) -> None:
+    """Show every job: its schedule, its last run, who runs it now, when it is due next."""
+    with container().db.read() as session:
+        views = [job_view(job, overview(session, job=job.name)) for job in table(container())]
+    if as_json:
+        click.echo(json.dumps({"jobs": views}))
+    else:
+        click.echo("\n".join(map(told_job, views)))
+
+
 @cron.command(cls=Command)
 @with_appcontext
-@click.argument("job")
-def run(job: str) -> None:
-    """Run JOB now: the slot that is due, or an extra one where that is done already."""
-    jobs = {each.name: each for each in table(container())}
-    if job not in jobs:
-        raise click.BadParameter(f"there is {', '.join(sorted(jobs))}", param_hint="JOB")
-    done = _run(jobs[job])
-    click.echo(f"{job}: {done.end}, {done.rows} rows")
-    if done.end is not End.SUCCEEDED:
+@_job
+@click.option("--limit", type=click.IntRange(1, _MOST_ROWS), default=20, show_default=True)
+@_json
+def history(job: Job, limit: int, as_json: bool) -> None:
+    """Show the newest attempts of JOB and its missed slots, the newest first."""
+    with container().db.read() as session:
+        views = [run_view(run) for run in runs_of(session, job=job.name, limit=limit)]
+    if as_json:
+        click.echo(json.dumps({"job": job.name, "runs": views}))
+    else:
+        click.echo("\n".join(map(told_run, views)) or f"{job.name}: never run.")
+
+
+@cron.command(cls=Command)
+@with_appcontext
+@_job
+@_json
+def run(job: Job, as_json: bool) -> None:
+    """Run JOB now: the slot that is due, or an extra one where that is done already.
+
+    Ctrl-C stops it between two batches; whoever comes next goes on there.
+    """
+    line = ProgressLine(quiet=as_json)
+    with _until_interrupted() as stopping:
+        done = _run(job, stopping, line)
+    line.clear()
+    if as_json:
+        click.echo(json.dumps({"job": job.name, "outcome": done.end, "rows": done.rows}))
+    else:
+        click.echo(f"{job.name}: {done.end}, {done.rows} rows")
+    if done.end not in (End.SUCCEEDED, End.DONE):
         raise SystemExit(1)
 
 
-def _run(job: Job) -> Run:
+@cron.command(cls=Command)
+@with_appcontext
+@_job
+@_json
+def pause(job: Job, as_json: bool) -> None:
+    """Hold JOB back. A run under way gives its slot back after its batch."""
+    _set_paused(job, as_json, paused=True)
+
+
+@cron.command(cls=Command)
+@with_appcontext
+@_job
+@_json
+def resume(job: Job, as_json: bool) -> None:
+    """Let JOB go on: with the slot it left, and what its policy says of those it missed."""
+    _set_paused(job, as_json, paused=False)
+
+
+def _set_paused(job: Job, as_json: bool, *, paused: bool) -> None:
+    with container().db.write() as session:
+        fences.set_paused(session, job=job.name, paused=paused)
+    _log.warning("cron.paused" if paused else "cron.resumed", job=job.name)
+    said = {"job": job.name, "paused": paused}
+    click.echo(json.dumps(said) if as_json else f"{job.name}: {'paused' if paused else 'resumed'}")
+
+
+def _run(job: Job, stopping: threading.Event, line: ProgressLine) -> Run:
     parts = container()
     runner = Runner(
         parts.db,
         parts.claims,
         parts.metrics,
         instance=parts.identity,
-        stopping=threading.Event(),
+        label=parts.settings.label,
+        stopping=stopping,
     )
-    due = runner.run(job, job.slot_at(time.time()))
-    return runner.run(job, int(time.time())) if due.end is End.DONE else due
+    now = runner.seen(job)
+    if now.paused:
+        raise click.ClickException(f"{job.name} is paused: flask cron resume {job.name}")
+    due = runner.look(job, on_progress=line.show)
+    if due is not None and due.end is not End.PASSED_OVER:
+        return due
+    return runner.run(job, int(now.now_s), on_progress=line.show)
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, where they would cut a batch off."""
+    stopping = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: stopping.set()) for number in numbers]
+    try:
+        yield stopping
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

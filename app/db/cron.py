@@ -1,4 +1,4 @@
-"""Who may run a job's slot: the fence, the lease and the ledger of runs.
+"""Who may run a job's slot: the fence, the lease and the ledger of attempts.
 
 The database decides, so this holds with Redis gone. Times of leases are the database's clock in
 milliseconds; a slot is the epoch second that a run is for. Rules, in the order of a run:
@@ -16,19 +16,41 @@ for any row after 5 s at most, so that a scheduler that is asked to stop is not 
 
 from __future__ import annotations
 
-from sqlalchemy import exists, select, text, update
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, exists, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.db.enums import Outcome
+from app.db.enums import FINAL, Outcome
 from app.db.models import CronJob, CronRun
 from app.db.types import db_now, db_now_ms
 from app.errors import FencedOut
 
-# A scheduler whose clock runs ahead of the database's by more than this claims no slot: the slots
-# of all others would lie behind its own, until their clocks caught up.
-MOST_AHEAD_MS = 120_000
 _MOST_LOCK_WAIT_MS = 5_000
+
+
+class Seen(NamedTuple):
+    """A job as the database has it now; `slot` is 0 for one that was never begun."""
+
+    now_s: float
+    slot: int
+    is_open: bool
+    paused: bool
+
+
+def seen(session: Session, *, job: str) -> Seen:
+    """The job's newest slot and whether it has no outcome yet, with the clock that judges it.
+
+    Slots are cut from this clock: by its own, a scheduler that runs ahead would begin slots that
+    nobody else can see, and pass over those in between.
+    """
+    over = _is_over(job, CronJob.slot)
+    found = session.execute(select(CronJob.slot, over, CronJob.paused).where(CronJob.job == job))
+    slot, is_over, paused = found.one_or_none() or (0, True, False)
+    now_ms = session.scalar(select(db_now_ms())) or 0
+    return Seen(now_ms / 1000, slot, bool(slot and not is_over), paused)
 
 
 def mint_fence(session: Session, *, job: str, slot: int, holder: str, ttl_ms: int) -> int | None:
@@ -42,9 +64,8 @@ def mint_fence(session: Session, *, job: str, slot: int, holder: str, ttl_ms: in
         return None
     claim = (
         update(CronJob)
-        .where(CronJob.job == job, CronJob.paused.is_(False))
-        .where(CronJob.lease_until < db_now_ms(), CronJob.slot <= slot)
-        .where(db_now_ms() >= slot * 1000 - MOST_AHEAD_MS)
+        .where(CronJob.job == job, *_is_free(slot))
+        .where(db_now_ms() >= slot * 1000)
         .values(fence=CronJob.fence + 1, holder=holder, slot=slot, lease_until=db_now_ms() + ttl_ms)
         .returning(CronJob.fence)
     )
@@ -52,91 +73,156 @@ def mint_fence(session: Session, *, job: str, slot: int, holder: str, ttl_ms: in
 
 
 def open_run(session: Session, *, job: str, slot: int, fence: int, instance: str) -> bool:
-    """Enter the slot's next attempt in the ledger; False if the slot has its outcome already."""
-    entry = _insert(session, CronRun).values(
-        job=job,
-        slot=slot,
-        attempt=1,
-        fence=fence,
-        instance=instance,
-        started_at=db_now(),
-        heartbeat_at=db_now(),
-        rows=0,
+    """Enter the slot's next attempt in the ledger; False if the slot has its outcome already.
+
+    An attempt that was open is fenced out by this one. The job's row is locked since `mint_fence`,
+    so that nobody else is entering one.
+    """
+    if has_outcome(session, job=job, slot=slot):
+        return False
+    mine = (CronRun.job == job, CronRun.slot == slot)
+    session.execute(
+        update(CronRun)
+        .where(*mine, CronRun.outcome.is_(None))
+        .values(outcome=Outcome.FENCED_OUT, ended_at=db_now())
     )
-    entry = entry.on_conflict_do_update(
-        index_elements=[CronRun.job, CronRun.slot],
-        set_={
-            "attempt": CronRun.attempt + 1,
-            "fence": fence,
-            "instance": instance,
-            "heartbeat_at": db_now(),
-        },
-        where=CronRun.outcome.is_(None),
-    )
-    return session.scalar(entry.returning(CronRun.attempt)) is not None
+    last = session.scalar(select(func.max(CronRun.attempt)).where(*mine)) or 0
+    session.execute(_insert(session, CronRun).values(_entry(job, slot, last + 1, fence, instance)))
+    return True
 
 
-def renew(session: Session, *, job: str, fence: int, ttl_ms: int) -> None:
+def renew(session: Session, *, job: str, fence: int, ttl_ms: int) -> bool:
     """Push the lease `ttl_ms` ahead and hold the job's row until this transaction ends.
+
+    Returns: True if the job was paused meanwhile: do no batch, and give the slot back.
 
     Raises:
         FencedOut: a newer fence exists. Roll back and stop.
     """
     _bound_waits(session, ttl_ms)
-    _set_lease(session, job, fence, CronJob.lease_until, db_now_ms() + ttl_ms)
+    return _set_lease(session, job, fence, db_now_ms() + ttl_ms)
 
 
-def heartbeat(session: Session, *, job: str, slot: int, rows: int) -> None:
-    """Note in the ledger that the run lives, and `rows` more that it has done."""
+def heartbeat(
+    session: Session, *, job: str, slot: int, fence: int, rows: int, total: int | None = None
+) -> None:
+    """Note in the ledger that the attempt lives, and `rows` more that it has done."""
     session.execute(
         update(CronRun)
-        .where(CronRun.job == job, CronRun.slot == slot)
-        .values(rows=CronRun.rows + rows, heartbeat_at=db_now())
+        .where(CronRun.job == job, CronRun.slot == slot, CronRun.fence == fence)
+        .values(rows=CronRun.rows + rows, total=total, heartbeat_at=db_now())
     )
 
 
 def finish(session: Session, *, job: str, slot: int, fence: int, outcome: Outcome) -> None:
-    """Write the slot's outcome and free the lease, in the transaction of the last batch.
+    """Write the attempt's outcome and free the lease, in the transaction of the last batch.
 
     Raises:
-        FencedOut: a newer fence exists, or the slot has an outcome that is not ours.
+        FencedOut: a newer fence exists, or the attempt has an outcome that is not ours.
     """
-    free_lease(session, job=job, fence=fence)
-    done = session.scalar(
+    _set_lease(session, job, fence, 0)
+    ended = session.scalar(
         update(CronRun)
-        .where(CronRun.job == job, CronRun.slot == slot)
-        .where(CronRun.fence == fence, CronRun.outcome.is_(None))
+        .where(CronRun.job == job, CronRun.slot == slot, CronRun.fence == fence)
+        .where(CronRun.outcome.is_(None))
         .values(outcome=outcome, ended_at=db_now(), heartbeat_at=db_now())
         .returning(CronRun.slot)
     )
-    if done is None:
+    if ended is None:
         raise FencedOut(f"The slot {slot} of {job} was ended by another run.")
 
 
-def free_lease(session: Session, *, job: str, fence: int) -> None:
-    """Give the lease back without an outcome: the next holder goes on with the same slot.
+def enter_missed(session: Session, *, job: str, instance: str, slots: Sequence[int]) -> int:
+    """Enter slots that are passed over as `missed`, but for those that have an outcome.
 
-    Raises:
-        FencedOut: a newer fence exists, so there is nothing to give back.
+    Call it with the job's row locked, after `abandon_older`. Returns: how many were entered.
     """
-    _set_lease(session, job, fence, CronJob.lease_until, 0)
+    if not slots:
+        return 0
+    entries = [
+        {**_entry(job, slot, 0, 0, instance), "outcome": Outcome.MISSED, "ended_at": db_now()}
+        for slot in slots
+    ]
+    missed = _insert(session, CronRun).values(entries).on_conflict_do_nothing()
+    return len(session.scalars(missed.returning(CronRun.slot)).all())
+
+
+def pass_over(session: Session, *, job: str, instance: str, slots: Sequence[int]) -> int:
+    """Enter slots as missed without running any, and move the job past them.
+
+    Returns: how many were entered; 0 too if another scheduler is at it, or was.
+    """
+    newest = slots[-1]
+    if not _lock_row(session, job):
+        return 0
+    moved = session.scalar(
+        update(CronJob)
+        .where(CronJob.job == job, *_is_free(newest))
+        .values(slot=newest)
+        .returning(CronJob.slot)
+    )
+    if moved is None:
+        return 0
+    abandon_older(session, job=job, slot=newest + 1)
+    return enter_missed(session, job=job, instance=instance, slots=slots)
 
 
 def abandon_older(session: Session, *, job: str, slot: int) -> int:
-    """End every open run of a slot before `slot` as `abandoned`; returns how many there were."""
-    ended = session.scalars(
+    """End the slot before `slot` as `abandoned` if it has no outcome; returns how many that were.
+
+    Every claim does this, so that no slot further back can be without one.
+    """
+    newest_first = (CronRun.slot.desc(), CronRun.attempt.desc())
+    last = session.execute(
+        select(CronRun.slot, CronRun.attempt)
+        .where(CronRun.job == job, CronRun.slot < slot)
+        .order_by(*newest_first)
+        .limit(1)
+    ).first()
+    if last is None or has_outcome(session, job=job, slot=last.slot):
+        return 0
+    session.execute(
         update(CronRun)
-        .where(CronRun.job == job, CronRun.slot < slot, CronRun.outcome.is_(None))
+        .where(CronRun.job == job, CronRun.slot == last.slot, CronRun.attempt == last.attempt)
         .values(outcome=Outcome.ABANDONED, ended_at=db_now())
-        .returning(CronRun.slot)
     )
-    return len(ended.all())
+    return 1
+
+
+def set_paused(session: Session, *, job: str, paused: bool) -> None:
+    """Hold a job back, or let it go on. A run under way gives its slot back after its batch."""
+    row = {"job": job, "fence": 0, "holder": "", "slot": 0, "lease_until": 0, "paused": paused}
+    entry = _insert(session, CronJob).values(row)
+    session.execute(
+        entry.on_conflict_do_update(index_elements=[CronJob.job], set_={"paused": paused})
+    )
 
 
 def has_outcome(session: Session, *, job: str, slot: int) -> bool:
     """Whether the slot is over, well or badly."""
-    over = exists().where(CronRun.job == job, CronRun.slot == slot, CronRun.outcome.is_not(None))
-    return bool(session.scalar(select(over)))
+    return bool(session.scalar(select(_is_over(job, slot))))
+
+
+def _is_over(job: str, slot: int | InstrumentedAttribute[int]) -> ColumnElement[bool]:
+    return exists().where(CronRun.job == job, CronRun.slot == slot, CronRun.outcome.in_(FINAL))
+
+
+def _is_free(slot: int) -> tuple[ColumnElement[bool], ...]:
+    """Nobody holds the job, and it is not past `slot`."""
+    return (CronJob.lease_until < db_now_ms(), CronJob.slot <= slot, CronJob.paused.is_(False))
+
+
+def _entry(job: str, slot: int, attempt: int, fence: int, instance: str) -> dict[str, object]:
+    return {
+        "job": job,
+        "slot": slot,
+        "attempt": attempt,
+        "fence": fence,
+        "instance": instance,
+        "started_at": db_now(),
+        "heartbeat_at": db_now(),
+        "rows": 0,
+    }
 
 
 def _lock_row(session: Session, job: str) -> bool:
@@ -157,12 +243,13 @@ def _lock_row(session: Session, job: str) -> bool:
     return session.scalar(lock) is not None
 
 
-def _set_lease(
-    session: Session, job: str, fence: int, column: InstrumentedAttribute[int], until: object
-) -> None:
+def _set_lease(session: Session, job: str, fence: int, until: object) -> bool:
+    """Move the lease's end; returns whether the job is paused."""
     mine = update(CronJob).where(CronJob.job == job, CronJob.fence == fence)
-    if session.scalar(mine.values({column: until}).returning(CronJob.fence)) is None:
+    paused = session.scalar(mine.values(lease_until=until).returning(CronJob.paused))
+    if paused is None:
         raise FencedOut(f"The fence {fence} of {job} is no longer the newest.")
+    return bool(paused)
 
 
 def _bound_waits(session: Session, ttl_ms: int) -> None:

@@ -35,10 +35,19 @@ class Role(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a run of a job ended. A run without one is still going, or its scheduler died."""
+    """How an attempt at a slot ended. One without is still going, or its scheduler died.
+
+    `STOPPED` and `FENCED_OUT` leave the slot to another attempt: the first gave it back, the second
+    was taken up by a newer fence. The others end the slot. `MISSED` is a slot never begun.
+    """
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    STOPPED = "stopped"
     FENCED_OUT = "fenced_out"
     ABANDONED = "abandoned"
     MISSED = "missed"
+
+
+# A slot has at most one attempt with one of these; the ledger's unique index keeps to it.
+FINAL = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.ABANDONED, Outcome.MISSED)

@@ -35,6 +35,7 @@ _NAMES = {
 }
 _UNMARKED = text("status IN ('pending', 'in_progress') AND overdue_at IS NULL")
 _PENDING = text("done_at IS NULL")
+_FINAL = text("outcome IN ('succeeded', 'failed', 'abandoned', 'missed')")
 
 
 def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
@@ -175,18 +176,33 @@ class CronJob(Base):
 
 
 class CronRun(Base):
-    """The ledger: one row for each slot (epoch seconds) of a job. `rows` adds up over attempts."""
+    """The ledger: one row for each attempt at a slot (epoch seconds) of a job.
+
+    `total` is how many rows there were to do when the attempt began, where the job can tell. The
+    fence is unique within the job; a slot that was passed over has attempt 0 and fence 0.
+    """
 
     __tablename__ = "cron_runs"
-    __table_args__ = (_one_of("outcome", Outcome),)
+    __table_args__ = (
+        _one_of("outcome", Outcome),
+        Index(
+            "uq_cron_runs_final",
+            "job",
+            "slot",
+            unique=True,
+            postgresql_where=_FINAL,
+            sqlite_where=_FINAL,
+        ),
+    )
 
     job: Mapped[str] = mapped_column(String(64), primary_key=True)
     slot: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    attempt: Mapped[int]
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     fence: Mapped[int] = mapped_column(BigInteger)
     instance: Mapped[str] = mapped_column(String(200))
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(String(16))
-    rows: Mapped[int] = mapped_column(default=0)
+    rows: Mapped[int] = mapped_column(BigInteger, default=0)
+    total: Mapped[int | None] = mapped_column(BigInteger)

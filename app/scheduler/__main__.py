@@ -38,6 +38,7 @@ def main() -> int:
         container.claims,
         container.metrics,
         instance=container.identity,
+        label=container.settings.label,
         stopping=stopping,
     )
     poll_s = container.settings.scheduler_poll_s

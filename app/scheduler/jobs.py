@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app.bootstrap import Container
+from app.scheduler.schedules import Every, Schedule
+from app.scheduler.turns import Missed
 from app.services.sweep import SweepService
 
 
@@ -26,23 +28,30 @@ class Step:
 Work = Callable[[Session, bool], Step]
 """One batch in the caller's transaction; the flag says whether to wait for rows others hold."""
 
+Count = Callable[[Session], int]
+"""How many rows there are to do, for the progress that operators see."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One row of the table.
 
-    `period_s`: a slot begins at every multiple of it since the epoch, seconds. `ttl_ms`: how long
-    a run may be silent before another scheduler takes its slot up. `work` does one batch.
+    Attributes:
+        schedule: when its slots begin; `Every(3600)`, or `Cron("0 9 * * 1-5", "Europe/Berlin")`.
+        ttl_ms: how long a run may be silent before another scheduler takes its slot up.
+        missed: what becomes of slots that nobody began in time.
+        grace_s: a slot that began longer ago is never begun.
+        work: does one batch. It may run again after a crash: what it did must be its cursor.
+        count: how much there is to do when an attempt begins, if it can tell.
     """
 
     name: str
-    period_s: int
+    schedule: Schedule
     ttl_ms: int
+    missed: Missed
+    grace_s: int
     work: Work
-
-    def slot_at(self, now_s: float) -> int:
-        """The slot that is due at `now_s`, the latest that has begun; seconds since the epoch."""
-        return int(now_s // self.period_s) * self.period_s
+    count: Count | None = None
 
 
 def table(container: Container) -> tuple[Job, ...]:
@@ -51,9 +60,12 @@ def table(container: Container) -> tuple[Job, ...]:
     return (
         Job(
             name="overdue",
-            period_s=settings.sweep_period_s,
+            schedule=Every(settings.sweep_period_s),
             ttl_ms=settings.sweep_lock_ttl_s * 1000,
+            missed=Missed(settings.sweep_missed),
+            grace_s=settings.sweep_grace_s,
             work=_overdue(container.sweep, settings.sweep_batch),
+            count=container.sweep.count,
         ),
     )
 

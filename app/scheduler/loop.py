@@ -1,16 +1,16 @@
-"""When to look: every few seconds, and for an hourly job on its hour's first second too.
+"""When to look: every few seconds, and on every minute's first second, where slots begin.
 
-The `schedule` library says when, by the wall clock; `run` looks anyway when that clock was set
-back, and `__main__` keeps it in UTC, where no hour comes twice. A look is cheap: one script call
-for each job, which answers `done` or `running` nearly always. So a crashed run, a lost claim and a
-scheduler that started late all end in the same place: the next look takes the slot up.
+The `schedule` library says when, by this machine's clock; the database says what is due, by its
+own, so that a clock that is wrong costs punctuality and no slot. A look is one short query for each
+job. So a crashed run, a lost claim and a scheduler that started late all end in the same place: the
+next look takes the slot up. `run` looks anyway when the clock was set back, and `__main__` keeps it
+in UTC, where no hour comes twice.
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import schedule
 import structlog
@@ -19,7 +19,6 @@ from app.errors import DatabaseUnavailable
 from app.scheduler.jobs import Job
 from app.scheduler.runner import Runner
 
-_HOUR_S = 3_600
 _log = structlog.get_logger(__name__)
 
 
@@ -28,26 +27,16 @@ class Loop:
 
     Args:
         poll_s: seconds between two looks.
-        now_s: the wall clock, seconds since the epoch; slots are cut from it.
     """
 
     def __init__(
-        self,
-        runner: Runner,
-        jobs: Sequence[Job],
-        *,
-        poll_s: int,
-        stopping: threading.Event,
-        now_s: Callable[[], float] = time.time,
+        self, runner: Runner, jobs: Sequence[Job], *, poll_s: int, stopping: threading.Event
     ) -> None:
-        self._runner, self._stopping, self._now_s = runner, stopping, now_s
-        self._poll_s = poll_s
-        self._over: dict[str, int] = {}
+        self._runner, self._stopping, self._poll_s = runner, stopping, poll_s
         self._when = schedule.Scheduler()
         for job in jobs:
             self._when.every(poll_s).seconds.do(self.look, job)
-            if job.period_s == _HOUR_S:
-                self._when.every().hour.at(":00").do(self.look, job)
+            self._when.every().minute.at(":00").do(self.look, job)
 
     def run(self) -> None:
         """Look at once, then as scheduled; returns when `stopping` is set."""
@@ -60,21 +49,17 @@ class Loop:
             self._stopping.wait(min(max(idle_s, 0.05), 1.0))
 
     def look(self, job: Job) -> None:
-        """Try the slot that is due, unless this process knows that it is over.
+        """Try what is due, one slot after the other, as long as each comes to its end.
 
         Whatever goes wrong is logged and left to the next look: one bad job must not stop the
         others, nor a database that is away for an hour the scheduler.
         """
-        slot = job.slot_at(self._now_s())
-        if self._stopping.is_set() or self._over.get(job.name) == slot:
-            return
         try:
-            run = self._runner.run(job, slot)
+            while not self._stopping.is_set():
+                run = self._runner.look(job)
+                if run is None or not run.end.is_over:
+                    return
         except DatabaseUnavailable:
-            _log.warning("cron.database_unavailable", job=job.name, slot=slot)
-            return
+            _log.warning("cron.database_unavailable", job=job.name)
         except Exception:
-            _log.exception("cron.look_failed", job=job.name, slot=slot)
-            return
-        if run.end.is_over:
-            self._over[job.name] = slot
+            _log.exception("cron.look_failed", job=job.name)

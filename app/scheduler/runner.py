@@ -11,12 +11,11 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
-from sqlalchemy.orm import Session
 
 from app.coordination.cron import CronClaims, Verdict
 from app.db import cron
@@ -24,9 +23,18 @@ from app.db.engine import Database
 from app.db.enums import Outcome
 from app.errors import DatabaseUnavailable, FencedOut, LockBusy
 from app.metrics import Metrics
-from app.scheduler.jobs import Job, Step
+from app.scheduler.attempt import Attempt
+from app.scheduler.jobs import Job
+from app.scheduler.progress import Progress
+from app.scheduler.turns import Standing, turn
+
+OnProgress = Callable[[Progress], None]
 
 _log = structlog.get_logger(__name__)
+
+
+def _quiet(_progress: Progress) -> None:
+    """Nobody watches."""
 
 
 class End(StrEnum):
@@ -39,11 +47,12 @@ class End(StrEnum):
     UNAVAILABLE = "unavailable"
     TAKEN = "taken"
     DONE = "done"
+    PASSED_OVER = "passed_over"
 
     @property
     def is_over(self) -> bool:
         """Whether the slot has its outcome in the database, by this try or by another."""
-        return self in (End.SUCCEEDED, End.FAILED, End.DONE)
+        return self in (End.SUCCEEDED, End.FAILED, End.DONE, End.PASSED_OVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,7 @@ class Runner:
 
     Args:
         instance: this process's identity, for the ledger.
+        label: the instance's name, for the metrics: it stays when the process is started anew.
         stopping: set when the process is asked to end; a run stops between two batches.
     """
 
@@ -69,76 +79,133 @@ class Runner:
         metrics: Metrics,
         *,
         instance: str,
+        label: str,
         stopping: threading.Event,
     ) -> None:
         self._db, self._claims, self._metrics = db, claims, metrics
-        self._instance, self._stopping = instance, stopping
+        self._instance, self._label, self._stopping = instance, label, stopping
 
-    def run(self, job: Job, slot: int) -> Run:
+    def seen(self, job: Job) -> cron.Seen:
+        """The job as the database has it, with the clock that slots are cut from.
+
+        Raises:
+            DatabaseUnavailable: nobody can tell.
+        """
+        with self._db.read() as session:
+            return cron.seen(session, job=job.name)
+
+    def look(self, job: Job, *, on_progress: OnProgress = _quiet) -> Run | None:
+        """Try the slot that is due, if one is; None if nothing is due, or the job is paused.
+
+        Raises:
+            DatabaseUnavailable: the slot could not be asked about.
+        """
+        now = self.seen(job)
+        due = turn(
+            job.schedule,
+            job.missed,
+            grace_s=job.grace_s,
+            standing=Standing(now.slot, now.is_open),
+            now_s=now.now_s,
+        )
+        if due is None or now.paused:
+            return None
+        if due.slot is None:
+            return self._pass_over(job, due.missed)
+        return self.run(job, due.slot, missed=due.missed, on_progress=on_progress)
+
+    def run(
+        self,
+        job: Job,
+        slot: int,
+        *,
+        missed: Sequence[int] = (),
+        on_progress: OnProgress = _quiet,
+    ) -> Run:
         """Try the slot once; never waits for another scheduler.
+
+        Args:
+            missed: slots before it that are passed over, the oldest first.
 
         Raises:
             DatabaseUnavailable: the slot could not be asked about.
         """
         token = secrets.token_hex(16)
-        verdict = self._claims.claim(job.name, slot, token=token, ttl_ms=job.ttl_ms)
-        if verdict in (Verdict.DONE, Verdict.RUNNING):
-            return Run(End.DONE if verdict is Verdict.DONE else End.TAKEN)
+
+        def claim() -> Verdict:
+            return self._claims.claim(job.name, slot, token=token, ttl_ms=job.ttl_ms)
+
+        # "Done" is no more than a hint either: Redis may remember what a restored database forgot.
+        if claim() is Verdict.RUNNING:
+            return Run(End.TAKEN)
         done = False
         try:
-            run = self._fenced(job, slot, token)
+            fence = self._open(job, slot, missed)
+            if isinstance(fence, End):
+                done = fence is End.DONE
+                return Run(fence)
+            attempt = Attempt(
+                self._db,
+                job,
+                slot,
+                fence,
+                stopping=self._stopping,
+                keep_claim=claim,
+                on_progress=on_progress,
+            )
+            run = self._fenced(job, slot, fence, attempt)
             done = run.end.is_over
+            return run
         finally:
             self._claims.settle(job.name, slot, token=token, done=done)
-        return run
 
-    def _fenced(self, job: Job, slot: int, token: str) -> Run:
-        opened = self._open(job, slot)
-        if isinstance(opened, End):
-            return Run(opened)
-        started = time.monotonic()
-        log = _log.bind(job=job.name, slot=slot, fence=opened)
+    def _fenced(self, job: Job, slot: int, fence: int, attempt: Attempt) -> Run:
+        log = _log.bind(job=job.name, slot=slot, fence=fence)
         log.info("cron.started")
-        attempt = _Attempt(self, job, slot, opened, token)
         try:
-            end = attempt.work_through()
+            end = End.SUCCEEDED if attempt.work_through() else End.STOPPED
         except FencedOut:
             end = End.FENCED_OUT
+            self._metrics.cron_fenced_out.labels(job.name).inc()
         except (DatabaseUnavailable, LockBusy):
             end = End.UNAVAILABLE
-            self._free(job, opened)
+            # Nobody died: let the next look go on at once, if the database can hear it.
+            with contextlib.suppress(FencedOut, DatabaseUnavailable, LockBusy):
+                attempt.give_back()
         except Exception:
             log.exception("cron.failed")
-            end = self._failed(job, slot, opened)
-        self._report(job, end, attempt.rows, time.monotonic() - started)
+            end = self._failed(job, slot, fence)
+        self._report(job, end, attempt.progress)
         log.info("cron.ended", outcome=end, rows=attempt.rows)
         return Run(end, attempt.rows)
 
-    def _open(self, job: Job, slot: int) -> int | End:
+    def _open(self, job: Job, slot: int, missed: Sequence[int]) -> int | End:
         """Mint the fence and enter the attempt in the ledger as one, or say why not."""
+        name, instance = job.name, self._instance
         try:
             with self._db.write() as session:
                 fence = cron.mint_fence(
-                    session, job=job.name, slot=slot, holder=self._instance, ttl_ms=job.ttl_ms
+                    session, job=name, slot=slot, holder=instance, ttl_ms=job.ttl_ms
                 )
                 if fence is None:
-                    over = cron.has_outcome(session, job=job.name, slot=slot)
+                    over = cron.has_outcome(session, job=name, slot=slot)
                     return End.DONE if over else End.TAKEN
-                if not cron.open_run(
-                    session, job=job.name, slot=slot, fence=fence, instance=self._instance
-                ):
+                if not cron.open_run(session, job=name, slot=slot, fence=fence, instance=instance):
                     raise _SlotIsOver
-                cron.abandon_older(session, job=job.name, slot=slot)
-                return fence
+                cron.abandon_older(session, job=name, slot=slot)
+                entered = cron.enter_missed(session, job=name, instance=instance, slots=missed)
         except _SlotIsOver:
             return End.DONE
         except LockBusy:
             return End.TAKEN
+        self._report_missed(job, entered)
+        return fence
 
-    def _free(self, job: Job, fence: int) -> None:
-        """Nobody died: let the next look go on at once, if the database can hear it."""
-        with contextlib.suppress(FencedOut, DatabaseUnavailable, LockBusy), self._db.write() as s:
-            cron.free_lease(s, job=job.name, fence=fence)
+    def _pass_over(self, job: Job, missed: Sequence[int]) -> Run:
+        with self._db.write() as session:
+            entered = cron.pass_over(session, job=job.name, instance=self._instance, slots=missed)
+        self._report_missed(job, entered)
+        return Run(End.PASSED_OVER if entered else End.TAKEN)
 
     def _failed(self, job: Job, slot: int, fence: int) -> End:
         """A bug or a refused statement: end the slot, so that it is seen and not tried for ever."""
@@ -151,64 +218,17 @@ class Runner:
             return End.UNAVAILABLE
         return End.FAILED
 
-    def _report(self, job: Job, end: End, rows: int, seconds: float) -> None:
-        self._metrics.cron_runs.labels(job.name, end.value).inc()
-        self._metrics.cron_rows.labels(job.name).inc(rows)
-        self._metrics.cron_seconds.labels(job.name).observe(seconds)
+    def _report(self, job: Job, end: End, progress: Progress) -> None:
+        self._metrics.cron_runs.labels(job.name, self._label, end.value).inc()
+        self._metrics.cron_rows.labels(job.name).inc(progress.rows)
+        self._metrics.cron_seconds.labels(job.name).observe(progress.seconds)
         if end is End.SUCCEEDED:
             self._metrics.cron_last_success.labels(job.name).set_to_current_time()
 
-
-class _Attempt:
-    """The batches of one run, under one fence."""
-
-    def __init__(self, runner: Runner, job: Job, slot: int, fence: int, token: str) -> None:
-        self._runner, self._job, self._slot, self._fence = runner, job, slot, fence
-        self._token = token
-        self._renew_claim_at = time.monotonic() + job.ttl_ms / 3000
-        self.rows = 0
-
-    def work_through(self) -> End:
-        """Batch after batch until nothing is left, or the process is asked to stop."""
-        wait = False
-        while not self._runner._stopping.is_set():
-            with self._runner._db.write() as session:
-                step = self._batch(session, wait)
-            self.rows += step.rows
-            self._after_commit(step)
-            if step.finished:
-                return End.SUCCEEDED
-            # Rows that others hold were passed by; when nothing else is left, wait for them.
-            wait = step.rows == 0
-            self._renew_claim()
-        with self._runner._db.write() as session:
-            cron.free_lease(session, job=self._job.name, fence=self._fence)
-        return End.STOPPED
-
-    def _after_commit(self, step: Step) -> None:
-        """The batch stands, whatever becomes of what follows it."""
-        try:
-            step.after_commit()
-        except Exception:
-            _log.exception("cron.after_commit_failed", job=self._job.name, slot=self._slot)
-
-    def _batch(self, session: Session, wait: bool) -> Step:
-        job, slot = self._job.name, self._slot
-        cron.renew(session, job=job, fence=self._fence, ttl_ms=self._job.ttl_ms)
-        step = self._job.work(session, wait)
-        cron.heartbeat(session, job=job, slot=slot, rows=step.rows)
-        if step.finished:
-            cron.finish(session, job=job, slot=slot, fence=self._fence, outcome=Outcome.SUCCEEDED)
-        return step
-
-    def _renew_claim(self) -> None:
-        """Keep the hint alive for a long run; the database's lease is renewed by every batch."""
-        if time.monotonic() < self._renew_claim_at:
-            return
-        self._renew_claim_at = time.monotonic() + self._job.ttl_ms / 3000
-        self._runner._claims.claim(
-            self._job.name, self._slot, token=self._token, ttl_ms=self._job.ttl_ms
-        )
+    def _report_missed(self, job: Job, count: int) -> None:
+        if count:
+            self._metrics.cron_missed.labels(job.name).inc(count)
+            _log.warning("cron.missed", job=job.name, slots=count, policy=job.missed)
 
 
 class _SlotIsOver(Exception):

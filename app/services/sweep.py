@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Update, exists, insert, select, update
+from sqlalchemy import Row, Update, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.db.engine import Database
@@ -52,6 +52,11 @@ class SweepService:
         return int(
             bool(session.scalar(select(exists().where(is_late(), Task.overdue_at.is_(None)))))
         )
+
+    def count(self, session: Session) -> int:
+        """How many overdue tasks are unmarked."""
+        unmarked = select(func.count()).where(is_late(), Task.overdue_at.is_(None))
+        return session.scalar(unmarked) or 0
 
     def invalidate(self, project_ids: Iterable[UUID]) -> None:
         """After the batch's commit: forget what caches hold of these projects' tasks."""

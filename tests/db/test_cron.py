@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import insert, select, text, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db import cron
@@ -67,9 +68,22 @@ def _finish(database: Database, fence: int, outcome: Outcome = Outcome.SUCCEEDED
         cron.finish(session, job=JOB, slot=SLOT, fence=fence, outcome=outcome)
 
 
-def _run(database: Database, slot: int = SLOT) -> CronRun:
+def _runs(database: Database, slot: int = SLOT) -> list[CronRun]:
+    """The slot's attempts, in order."""
     with database.read() as session:
-        return session.scalars(select(CronRun).where(CronRun.slot == slot)).one()
+        mine = select(CronRun).where(CronRun.slot == slot).order_by(CronRun.attempt)
+        return list(session.scalars(mine))
+
+
+def _run(database: Database, slot: int = SLOT) -> CronRun:
+    """The slot's last attempt."""
+    return _runs(database, slot)[-1]
+
+
+def _beat(database: Database, fence: int, rows: int) -> None:
+    with database.write() as session:
+        cron.renew(session, job=JOB, fence=fence, ttl_ms=HOUR_MS)
+        cron.heartbeat(session, job=JOB, slot=SLOT, fence=fence, rows=rows)
 
 
 # --- the fence -----------------------------------------------------------------
@@ -94,16 +108,13 @@ def test_without_the_renewal_the_same_two_runs_both_commit(database: Database) -
     assert column(database, Outbox.kind) == [f"fence {older}", f"fence {newer}"]
 
 
-def test_an_older_fence_can_neither_finish_nor_free_the_newer_ones_lease(
-    database: Database,
-) -> None:
+def test_an_older_fence_cannot_finish_what_a_newer_one_holds(database: Database) -> None:
     older = _claimed(database, holder="one")
     _lease_runs_out(database)
     newer = _claimed(database, holder="two")
-    with pytest.raises(FencedOut):
-        _finish(database, older)
-    with pytest.raises(FencedOut), database.write() as session:
-        cron.free_lease(session, job=JOB, fence=older)
+    for outcome in (Outcome.SUCCEEDED, Outcome.STOPPED):
+        with pytest.raises(FencedOut):
+            _finish(database, older, outcome)
     assert _run(database).outcome is None
     assert _claim(database, holder="three") is None
     _finish(database, newer)
@@ -126,21 +137,42 @@ def test_a_renewal_moves_the_lease_ahead_by_the_databases_clock(database: Databa
     assert _claim(database, holder="two") is None
 
 
-def test_a_lease_that_was_freed_lets_the_next_go_on_with_the_same_slot(database: Database) -> None:
+def test_an_attempt_that_was_stopped_lets_the_next_go_on_with_the_same_slot(
+    database: Database,
+) -> None:
     fence = _claimed(database, holder="one")
-    with database.write() as session:
-        cron.renew(session, job=JOB, fence=fence, ttl_ms=HOUR_MS)
-        cron.heartbeat(session, job=JOB, slot=SLOT, rows=30)
-        cron.free_lease(session, job=JOB, fence=fence)
+    _beat(database, fence, 30)
+    _finish(database, fence, Outcome.STOPPED)
     next_fence = _claimed(database, holder="two")
-    with database.write() as session:
-        cron.heartbeat(session, job=JOB, slot=SLOT, rows=12)
+    _beat(database, next_fence, 12)
     _finish(database, next_fence)
-    run = _run(database)
-    assert (run.attempt, run.rows, run.instance, run.fence) == (2, 42, "two", next_fence)
-    assert run.outcome == Outcome.SUCCEEDED
-    assert run.ended_at is not None
-    assert run.started_at <= run.heartbeat_at <= run.ended_at
+    first, second = _runs(database)
+    assert (first.attempt, first.rows, first.instance, first.fence) == (1, 30, "one", fence)
+    assert (second.attempt, second.rows, second.instance) == (2, 12, "two")
+    assert (first.outcome, second.outcome) == (Outcome.STOPPED, Outcome.SUCCEEDED)
+    assert second.ended_at is not None
+    assert second.started_at <= second.heartbeat_at <= second.ended_at
+
+
+def test_an_attempt_that_was_taken_up_by_another_is_entered_as_fenced_out(
+    database: Database,
+) -> None:
+    _claimed(database, holder="one")
+    _lease_runs_out(database)
+    _claimed(database, holder="two")
+    first, second = _runs(database)
+    assert (first.outcome, first.instance) == (Outcome.FENCED_OUT, "one")
+    assert (second.outcome, second.attempt) == (None, 2)
+
+
+def test_the_ledger_itself_refuses_a_second_outcome_for_a_slot(database: Database) -> None:
+    """The last line of defence, for a bug in all that stands before it."""
+    _finish(database, _claimed(database))
+    second = {"attempt": 2, "fence": 9, "instance": "x", "outcome": Outcome.SUCCEEDED}
+    when = {"started_at": db_now(), "heartbeat_at": db_now()}
+    entry = insert(CronRun).values(job=JOB, slot=SLOT, rows=0, **second, **when)
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.execute(entry)
 
 
 def test_a_slot_that_has_its_outcome_is_not_opened_again(database: Database) -> None:
@@ -157,11 +189,53 @@ def test_a_slot_before_the_jobs_latest_gets_no_fence(database: Database) -> None
     assert _claim(database, slot=SLOT - 3_600) is None
 
 
-def test_a_paused_job_gets_no_fence(database: Database) -> None:
-    _finish(database, _claimed(database))
+def test_a_slot_that_has_not_begun_gets_no_fence(database: Database) -> None:
+    assert _claim(database, slot=int(_seen(database).now_s) + 60) is None
+
+
+def _seen(database: Database) -> cron.Seen:
+    with database.read() as session:
+        return cron.seen(session, job=JOB)
+
+
+def _pause(database: Database, paused: bool) -> None:
     with database.write() as session:
-        session.execute(update(CronJob).values(paused=True))
+        cron.set_paused(session, job=JOB, paused=paused)
+
+
+def test_a_paused_job_gets_no_fence_until_it_is_resumed(database: Database) -> None:
+    _pause(database, True)  # before its first run
+    assert _claim(database) is None
+    _pause(database, False)
+    _finish(database, _claimed(database))
+    _pause(database, True)
     assert _claim(database, slot=SLOT + 3_600) is None
+    _pause(database, False)
+    assert _claim(database, slot=SLOT + 3_600) is not None
+
+
+def test_a_run_under_way_is_told_at_its_next_renewal_that_its_job_is_paused(
+    database: Database,
+) -> None:
+    fence = _claimed(database)
+    told = []
+    for paused in (False, True):
+        _pause(database, paused)
+        with database.write() as session:
+            told.append(cron.renew(session, job=JOB, fence=fence, ttl_ms=HOUR_MS))
+    assert told == [False, True]
+
+
+def test_what_is_seen_of_a_job_is_its_newest_slot_and_whether_that_is_open(
+    database: Database,
+) -> None:
+    assert _seen(database)[1:] == (0, False, False)
+    fence = _claimed(database)
+    assert _seen(database)[1:] == (SLOT, True, False)
+    _finish(database, fence, Outcome.STOPPED)
+    assert _seen(database)[1:] == (SLOT, True, False)
+    _finish(database, _claimed(database))
+    assert _seen(database)[1:] == (SLOT, False, False)
 
 
 def test_an_outcome_is_written_once(database: Database) -> None:
@@ -172,16 +246,50 @@ def test_an_outcome_is_written_once(database: Database) -> None:
     assert _run(database).outcome == Outcome.SUCCEEDED
 
 
-def test_older_open_runs_are_abandoned_and_closed_ones_are_kept(database: Database) -> None:
-    _finish(database, _claimed(database, slot=SLOT))
-    for slot in (SLOT + 1, SLOT + 2, SLOT + 3):
-        _claimed(database, slot=slot)
-        _lease_runs_out(database)
+@pytest.mark.parametrize("left", [None, Outcome.STOPPED])
+def test_the_slot_before_is_abandoned_if_it_has_no_outcome(
+    database: Database, left: Outcome | None
+) -> None:
+    _claimed(database)
+    _lease_runs_out(database)
+    fence = _claimed(database)
+    if left is not None:
+        _finish(database, fence, left)
+    for count in (1, 0):
+        with database.write() as session:
+            assert cron.abandon_older(session, job=JOB, slot=SLOT + 1) == count
+    assert [run.outcome for run in _runs(database)] == [Outcome.FENCED_OUT, Outcome.ABANDONED]
+
+
+def test_missed_slots_are_entered_once_and_never_beside_an_outcome(database: Database) -> None:
+    _finish(database, _claimed(database))
+    missed = [SLOT, SLOT + 1, SLOT + 2]
+    for count in (2, 0):
+        with database.write() as session:
+            entered = cron.enter_missed(session, job=JOB, instance="one", slots=missed)
+            assert entered == count
+    outcomes = [[run.outcome for run in _runs(database, slot)] for slot in missed]
+    assert outcomes == [[Outcome.SUCCEEDED], [Outcome.MISSED], [Outcome.MISSED]]
+
+
+def test_passing_over_moves_the_job_and_leaves_nothing_open_behind(database: Database) -> None:
+    _claimed(database)
+    _lease_runs_out(database)
+    assert _pass_over(database, SLOT + 1, SLOT + 2) == 2
+    assert _seen(database)[1:] == (SLOT + 2, False, False)
+    assert _run(database).outcome == Outcome.ABANDONED
+    assert _pass_over(database, SLOT + 1, SLOT + 2) == 0
+
+
+def test_nothing_is_passed_over_while_somebody_runs_the_job(database: Database) -> None:
+    _claimed(database)
+    assert _pass_over(database, SLOT + 1) == 0
+    assert _seen(database)[1:] == (SLOT, True, False)
+
+
+def _pass_over(database: Database, *slots: int) -> int:
     with database.write() as session:
-        assert cron.abandon_older(session, job=JOB, slot=SLOT + 3) == 2
-        assert cron.abandon_older(session, job=JOB, slot=SLOT + 3) == 0
-    outcomes = [_run(database, SLOT + offset).outcome for offset in range(4)]
-    assert outcomes == [Outcome.SUCCEEDED, Outcome.ABANDONED, Outcome.ABANDONED, None]
+        return cron.pass_over(session, job=JOB, instance="one", slots=slots)
 
 
 def test_the_ledger_tells_which_slots_are_over(database: Database) -> None:

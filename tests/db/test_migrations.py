@@ -93,6 +93,27 @@ def test_a_second_upgrade_changes_nothing_and_keeps_the_rows(database_url: str) 
             assert session.scalar(text("SELECT fence FROM cron_jobs")) == 7
 
 
+def test_the_ledger_of_slots_becomes_one_of_attempts_and_back(
+    database_url: str, engine: Engine
+) -> None:
+    command.upgrade(alembic_config(database_url), "0001")
+    entry = (
+        "INSERT INTO cron_runs VALUES ('overdue', {slot}, {attempt}, 7, 'x', {when}, {outcome}, 5)"
+    )
+    when = "'2026-01-01 00:00:00', '2026-01-01 00:00:00', NULL"
+    with engine.begin() as connection:
+        for slot, attempt, outcome in ((1, 1, "'succeeded'"), (2, 3, "NULL")):
+            values = {"slot": slot, "attempt": attempt, "outcome": outcome, "when": when}
+            connection.execute(text(entry.format(**values)))
+    before = [(1, 1, "succeeded", 5), (2, 3, None, 5)]
+    shown = text("SELECT slot, attempt, outcome, rows FROM cron_runs ORDER BY slot")
+    for revision in ("0002", "0001"):
+        move = command.upgrade if revision == "0002" else command.downgrade
+        move(alembic_config(database_url), revision)
+        with engine.connect() as connection:
+            assert [tuple(row) for row in connection.execute(shown)] == before
+
+
 def test_three_instances_that_migrate_at_once_take_turns(
     database_url: str, engine: Engine, tmp_path: Path
 ) -> None:

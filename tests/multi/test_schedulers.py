@@ -25,7 +25,8 @@ StartWeb = Callable[..., Gunicorn]
 StartScheduler = Callable[..., SchedulerProcess]
 
 SLOTS, MANY_SLOTS, PERIOD_S = 20, 300, 1
-ONE_SLOT = {"OVERDUE_SWEEP_PERIOD_S": "31536000"}  # no new one begins during a test
+YEAR_S = "31536000"
+ONE_SLOT = {"OVERDUE_SWEEP_PERIOD_S": YEAR_S, "OVERDUE_SWEEP_GRACE_S": YEAR_S}  # no new one begins
 
 
 @pytest.fixture
@@ -102,8 +103,9 @@ def test_a_scheduler_killed_in_the_middle_is_replaced_within_the_same_slot(
     second = start_scheduler({**env, "OVERDUE_SWEEP_BATCH": "1000"})
     eventually(lambda: _unmarked(database) == 0, timeout_s=30, what="the take-over")
     assert second.terminate() == 0
-    (run,) = _runs(database)
-    assert (run.outcome, run.attempt, run.rows) == ("succeeded", 2, 3_000)
+    died, took_over = _runs(database)
+    assert (died.outcome, took_over.outcome) == ("fenced_out", "succeeded")
+    assert (took_over.attempt, died.rows + took_over.rows) == (2, 3_000)
     assert _times_marked(database) == {1: 3_000}
 
 
@@ -135,12 +137,12 @@ def _succeeded_in_logs(schedulers: list[SchedulerProcess]) -> list[int]:
 
 def _runs(database: Database) -> list[CronRun]:
     with database.read() as session:
-        return list(session.scalars(select(CronRun).order_by(CronRun.slot)))
+        return list(session.scalars(select(CronRun).order_by(CronRun.slot, CronRun.attempt)))
 
 
 def _slots(database: Database) -> list[int]:
-    """The slots that have an outcome, in order."""
-    return [run.slot for run in _runs(database) if run.outcome]
+    """The slots that were run to their end, in order."""
+    return [run.slot for run in _runs(database) if run.outcome == "succeeded"]
 
 
 def _rows(database: Database) -> int:

@@ -13,16 +13,20 @@ from app.coordination.absent import NoRedis, Scripting
 from app.coordination.client import ScriptClient, from_url
 from app.coordination.cron import CronClaims
 from app.coordination.scripts import ScriptRegistry
+from app.db import cron
 from app.db.engine import Database
 from app.db.models import CronRun
 from app.metrics import Metrics
-from app.scheduler.jobs import Job, Step
+from app.scheduler.jobs import Job, Step, Work
 from app.scheduler.runner import Runner
+from app.scheduler.schedules import Every, Schedule
+from app.scheduler.turns import Missed
 from tests.support.database import migrated
 from tests.support.redis_servers import Valkey
 
 SCRIPTS = ScriptRegistry.from_folder()
-SLOT = 1_700_000_000
+HOUR = 3_600
+SLOT = 472_222 * HOUR
 
 
 class Batches:
@@ -52,17 +56,40 @@ class Bench:
     def runner(self, instance: str = "one", client: Scripting | None = None) -> Runner:
         claims = CronClaims(client or self._client, SCRIPTS, holder=instance)
         return Runner(
-            self.database, claims, self.metrics, instance=instance, stopping=self.stopping
+            self.database,
+            claims,
+            self.metrics,
+            instance=instance,
+            label=instance,
+            stopping=self.stopping,
         )
 
-    def job(self, work: Batches, ttl_ms: int = 60_000) -> Job:
-        return Job("overdue", period_s=3_600, ttl_ms=ttl_ms, work=work)
+    def job(
+        self,
+        work: Work,
+        *,
+        ttl_ms: int = 60_000,
+        schedule: Schedule = Every(HOUR),  # noqa: B008  frozen
+        missed: Missed = Missed.LATEST,
+        grace_s: int = 365 * 86_400,
+    ) -> Job:
+        return Job("overdue", schedule, ttl_ms, missed, grace_s, work)
+
+    def now_s(self) -> float:
+        """The clock that slots are cut from."""
+        with self.database.read() as session:
+            return cron.seen(session, job="none").now_s
 
     def ledger(self) -> list[tuple[int, str | None, int, int]]:
-        """(slot, outcome, attempts, rows), in the order of the slots."""
+        """(slot, outcome, attempt, rows) of every attempt, in order."""
+        in_order = select(CronRun).order_by(CronRun.slot, CronRun.attempt)
         with self.database.read() as session:
-            runs = session.scalars(select(CronRun).order_by(CronRun.slot)).all()
+            runs = session.scalars(in_order).all()
             return [(run.slot, run.outcome, run.attempt, run.rows) for run in runs]
+
+    def sample(self, name: str, **labels: str) -> float:
+        """A metric's value; 0 where it was never touched."""
+        return self.metrics.registry.get_sample_value(f"taskflow_{name}", labels) or 0.0
 
 
 def client_of(url: str) -> ScriptClient:

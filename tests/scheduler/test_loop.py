@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import datetime
 import threading
+from typing import Any
 
 import pytest
 
 from app.errors import DatabaseUnavailable
 from app.scheduler.jobs import Job
 from app.scheduler.loop import Loop
-from app.scheduler.runner import End, Run, Runner
-from tests.scheduler.conftest import SLOT, Batches, Bench
+from app.scheduler.runner import Run, Runner
+from app.scheduler.schedules import Every
+from tests.scheduler.conftest import HOUR, Batches, Bench
 from tests.support.waiting import eventually
 
-HOUR = 3_600
 
-
-def test_a_slot_begins_at_every_multiple_of_its_period() -> None:
-    job = Job("overdue", period_s=HOUR, ttl_ms=1_000, work=Batches())
-    first = 472_222 * HOUR
-    assert job.slot_at(first) == first
-    assert job.slot_at(first + HOUR - 0.001) == first
-    assert job.slot_at(first + HOUR) == first + HOUR
-
-
-def test_a_look_takes_the_due_slot_and_does_not_ask_again_once_it_is_over(bench: Bench) -> None:
+def test_a_look_takes_the_due_slot_and_another_one_finds_nothing_to_do(bench: Bench) -> None:
     work = Batches()
-    loop = Loop(bench.runner(), [], poll_s=1, stopping=bench.stopping, now_s=lambda: SLOT + 10.0)
+    loop = Loop(bench.runner(), [], poll_s=1, stopping=bench.stopping)
     for _ in range(3):
         loop.look(bench.job(work))
-    slot = bench.job(work).slot_at(SLOT)
+    slot = Every(HOUR).latest(bench.now_s())
     assert bench.ledger() == [(slot, "succeeded", 1, 10)]
+    assert work.done == 1
 
 
 def test_a_clock_that_is_set_back_does_not_stop_the_looks(
@@ -61,18 +54,18 @@ class Failing(Runner):
     def __init__(self, errors: list[Exception]) -> None:
         self.errors, self.tries = errors, 0
 
-    def run(self, job: Job, slot: int) -> Run:  # noqa: ARG002  the overridden method's parameters
+    def look(self, job: Job, **_: Any) -> Run | None:  # noqa: ARG002  the overridden one's parameters
         self.tries += 1
         if self.errors:
             raise self.errors.pop(0)
-        return Run(End.SUCCEEDED)
+        return None
 
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable("away"), ZeroDivisionError()])
 def test_an_error_is_left_to_the_next_look(bench: Bench, error: Exception) -> None:
     runner = Failing([error])
     loop = Loop(runner, [], poll_s=1, stopping=bench.stopping)
-    for _ in range(3):
+    for _ in range(2):
         loop.look(bench.job(Batches()))
     assert runner.tries == 2
 

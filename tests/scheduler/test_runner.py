@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-import time
+from dataclasses import replace
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, select, update
 
 from app.coordination import keys
 from app.coordination.absent import NoRedis
 from app.db import cron
-from app.db.models import CronJob
+from app.db.models import CronJob, CronRun
 from app.errors import DatabaseUnavailable
+from app.scheduler.progress import Progress
 from app.scheduler.runner import End, Run
-from tests.scheduler.conftest import SLOT, Batches, Bench
+from tests.scheduler.conftest import HOUR, SLOT, Batches, Bench
 from tests.support.redis_servers import Valkey
 
 
@@ -106,7 +107,8 @@ def test_a_holder_that_was_overtaken_commits_nothing_more(bench: Bench) -> None:
     slow = Overtaken(bench)
     assert bench.runner("one").run(bench.job(slow), SLOT) == Run(End.FENCED_OUT, 10)
     assert slow.others == [Run(End.SUCCEEDED, 10)]
-    assert bench.ledger() == [(SLOT, "succeeded", 2, 20)]
+    assert bench.ledger() == [(SLOT, "fenced_out", 1, 10), (SLOT, "succeeded", 2, 10)]
+    assert bench.sample("cron_fence_rejections_total", job="overdue") == 1
 
 
 def test_without_the_fenced_renewal_the_overtaken_holder_would_have_gone_on(
@@ -117,7 +119,7 @@ def test_without_the_fenced_renewal_the_overtaken_holder_would_have_gone_on(
     slow = Overtaken(bench)
     bench.runner("one").run(bench.job(slow), SLOT)
     assert slow.done > 1
-    assert bench.ledger()[0][3] > 20
+    assert bench.ledger()[0][3] > 10
 
 
 def test_a_stop_ends_a_run_between_two_batches_and_frees_both_leases(
@@ -129,7 +131,7 @@ def test_a_stop_ends_a_run_between_two_batches_and_frees_both_leases(
         assert raw.exists(keys.cron("overdue", SLOT).lease) == 0
     bench.stopping.clear()
     assert bench.runner("two").run(bench.job(Batches(2)), SLOT) == Run(End.SUCCEEDED, 20)
-    assert bench.ledger() == [(SLOT, "succeeded", 2, 30)]
+    assert bench.ledger() == [(SLOT, "stopped", 1, 10), (SLOT, "succeeded", 2, 20)]
 
 
 def test_what_fails_after_the_last_commit_does_not_undo_the_outcome(bench: Bench) -> None:
@@ -150,12 +152,12 @@ def test_a_run_that_the_database_interrupts_frees_its_lease_for_the_next_look(
 
     assert bench.runner().run(bench.job(Batches(between=busy)), SLOT).end is End.UNAVAILABLE
     assert bench.runner("two").run(bench.job(Batches()), SLOT) == Run(End.SUCCEEDED, 10)
-    assert bench.ledger() == [(SLOT, "succeeded", 2, 10)]
+    assert bench.ledger() == [(SLOT, "stopped", 1, 0), (SLOT, "succeeded", 2, 10)]
 
 
-def test_a_scheduler_whose_clock_runs_far_ahead_claims_nothing(bench: Bench) -> None:
-    tomorrow = int(time.time()) + 86_400
-    assert bench.runner("fast").run(bench.job(Batches()), tomorrow).end is End.TAKEN
+def test_a_slot_that_has_not_begun_by_the_databases_clock_is_not_claimed(bench: Bench) -> None:
+    soon = int(bench.now_s()) + 60
+    assert bench.runner("fast").run(bench.job(Batches()), soon).end is End.TAKEN
     assert bench.runner("right").run(bench.job(Batches()), SLOT).end is End.SUCCEEDED
     assert bench.ledger() == [(SLOT, "succeeded", 1, 10)]
 
@@ -169,29 +171,86 @@ def test_a_bug_in_a_job_ends_the_slot_as_failed_and_is_not_tried_for_ever(bench:
     assert bench.ledger() == [(SLOT, "failed", 1, 0)]
 
 
+def crash(bench: Bench, slot: int = SLOT) -> None:
+    """A scheduler that dies after its first batch of 10 rows; its lease ends later."""
+    with bench.database.write() as session:
+        fence = cron.mint_fence(session, job="overdue", slot=slot, holder="dead", ttl_ms=60_000)
+        assert fence is not None
+        cron.open_run(session, job="overdue", slot=slot, fence=fence, instance="dead")
+        cron.heartbeat(session, job="overdue", slot=slot, fence=fence, rows=10)
+
+
 def test_a_crashed_run_is_taken_up_in_its_slot_once_its_lease_has_ended(bench: Bench) -> None:
-    with bench.database.write() as session:  # a scheduler that died after its first batch
-        fence = cron.mint_fence(session, job="overdue", slot=SLOT, holder="dead", ttl_ms=60_000)
-        assert fence == 1
-        cron.open_run(session, job="overdue", slot=SLOT, fence=fence, instance="dead")
-        cron.heartbeat(session, job="overdue", slot=SLOT, rows=10)
+    crash(bench)
     assert bench.runner("two").run(bench.job(Batches()), SLOT).end is End.TAKEN
     expire_lease(bench)
     assert bench.runner("two").run(bench.job(Batches()), SLOT) == Run(End.SUCCEEDED, 10)
-    assert bench.ledger() == [(SLOT, "succeeded", 2, 20)]
+    assert bench.ledger() == [(SLOT, "fenced_out", 1, 10), (SLOT, "succeeded", 2, 10)]
 
 
 def test_an_older_slot_left_open_becomes_abandoned_by_the_next(bench: Bench) -> None:
-    with bench.database.write() as session:
-        cron.mint_fence(session, job="overdue", slot=SLOT, holder="dead", ttl_ms=60_000)
-        cron.open_run(session, job="overdue", slot=SLOT, fence=1, instance="dead")
+    crash(bench)
     expire_lease(bench)
-    later = SLOT + 3_600
+    later = SLOT + HOUR
     assert bench.runner().run(bench.job(Batches()), later).end is End.SUCCEEDED
-    assert bench.ledger() == [(SLOT, "abandoned", 1, 0), (later, "succeeded", 1, 10)]
+    assert bench.ledger() == [(SLOT, "abandoned", 1, 10), (later, "succeeded", 1, 10)]
 
 
 def test_a_slot_behind_the_jobs_latest_is_not_run_any_more(bench: Bench) -> None:
-    bench.runner().run(bench.job(Batches()), SLOT + 3_600)
+    bench.runner().run(bench.job(Batches()), SLOT + HOUR)
     assert bench.runner("slow clock").run(bench.job(Batches()), SLOT).end is End.TAKEN
-    assert bench.ledger() == [(SLOT + 3_600, "succeeded", 1, 10)]
+    assert bench.ledger() == [(SLOT + HOUR, "succeeded", 1, 10)]
+
+
+def test_what_redis_remembers_as_done_is_run_if_the_database_does_not(bench: Bench) -> None:
+    """The database was restored from a backup that is older than the run."""
+    bench.runner().run(bench.job(Batches()), SLOT)
+    with bench.database.write() as session:
+        session.execute(delete(CronRun))
+        session.execute(delete(CronJob))
+    assert bench.runner().run(bench.job(Batches()), SLOT).end is End.SUCCEEDED
+
+
+def test_a_pause_stops_a_run_after_its_batch_and_resuming_goes_on_there(bench: Bench) -> None:
+    def pause() -> None:
+        if work.done == 1:
+            set_paused(bench, True)
+
+    class Pausing(Batches):
+        def _committed(self) -> None:
+            super()._committed()
+            pause()
+
+    work = Pausing(3)
+    assert bench.runner("one").run(bench.job(work), SLOT) == Run(End.STOPPED, 10)
+    assert bench.runner("two").look(bench.job(work)) is None
+    assert bench.runner("two").run(bench.job(work), SLOT).end is End.TAKEN
+    set_paused(bench, False)
+    assert bench.runner("two").run(bench.job(work), SLOT) == Run(End.SUCCEEDED, 20)
+    assert bench.ledger() == [(SLOT, "stopped", 1, 10), (SLOT, "succeeded", 2, 20)]
+
+
+def set_paused(bench: Bench, paused: bool) -> None:
+    with bench.database.write() as session:
+        cron.set_paused(session, job="overdue", paused=paused)
+
+
+def test_runs_are_counted_by_job_instance_and_outcome(bench: Bench) -> None:
+    bench.runner("one").run(bench.job(Batches(2)), SLOT)
+    bench.runner("two").run(bench.job(Batches()), SLOT + HOUR)
+    for name in ("one", "two"):
+        labels = {"job": "overdue", "instance": name, "outcome": "succeeded"}
+        assert bench.sample("cron_runs_total", **labels) == 1
+    assert bench.sample("cron_rows_total", job="overdue") == 30
+    assert bench.sample("cron_run_seconds_count", job="overdue") == 2
+    assert bench.sample("cron_last_success_timestamp_seconds", job="overdue") > 0
+
+
+def test_progress_tells_rows_total_and_what_is_left(bench: Bench) -> None:
+    told = list[Progress]()
+    job = replace(bench.job(Batches(3)), count=lambda _: 30)
+    bench.runner().run(job, SLOT, on_progress=told.append)
+    assert [(each.rows, each.total) for each in told] == [(10, 30), (20, 30), (30, 30)]
+    assert told[-1].left_s == 0
+    with bench.database.read() as session:
+        assert session.scalars(select(CronRun.total)).all() == [30]
