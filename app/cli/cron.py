@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import click
 import structlog
@@ -26,19 +25,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="JSON on standard o
 _log = structlog.get_logger(__name__)
 
 
-class _JobName(click.ParamType["Job"]):
-    """The name of a row of the table of jobs."""
-
-    name = "job"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Job:
-        jobs = {each.name: each for each in table(container())}
-        if value not in jobs:
-            self.fail(f"there is {', '.join(sorted(jobs))}", param, ctx)
-        return jobs[value]
-
-
-_job = click.argument("job", type=_JobName(), metavar="JOB")
+_job = click.argument("name", metavar="JOB")
 
 
 @click.group(cls=Commands)
@@ -64,8 +51,9 @@ def list_(as_json: bool) -> None:
 @_job
 @click.option("--limit", type=click.IntRange(1, _MOST_ROWS), default=20, show_default=True)
 @_json
-def history(job: Job, limit: int, as_json: bool) -> None:
+def history(name: str, limit: int, as_json: bool) -> None:
     """Show the newest attempts of JOB and its missed slots, the newest first."""
+    job = _find(name)
     with container().db.read() as session:
         views = [run_view(run) for run in runs_of(session, job=job.name, limit=limit)]
     if as_json:
@@ -78,12 +66,12 @@ def history(job: Job, limit: int, as_json: bool) -> None:
 @with_appcontext
 @_job
 @_json
-def run(job: Job, as_json: bool) -> None:
+def run(name: str, as_json: bool) -> None:
     """Run JOB now: the slot that is due, or an extra one where that is done already.
 
     Ctrl-C stops it between two batches; whoever comes next goes on there.
     """
-    line = ProgressLine(quiet=as_json)
+    job, line = _find(name), ProgressLine(quiet=as_json)
     with _until_interrupted() as stopping:
         done = _run(job, stopping, line)
     line.clear()
@@ -99,18 +87,25 @@ def run(job: Job, as_json: bool) -> None:
 @with_appcontext
 @_job
 @_json
-def pause(job: Job, as_json: bool) -> None:
+def pause(name: str, as_json: bool) -> None:
     """Hold JOB back. A run under way gives its slot back after its batch."""
-    _set_paused(job, as_json, paused=True)
+    _set_paused(_find(name), as_json, paused=True)
 
 
 @cron.command(cls=Command)
 @with_appcontext
 @_job
 @_json
-def resume(job: Job, as_json: bool) -> None:
+def resume(name: str, as_json: bool) -> None:
     """Let JOB go on: with the slot it left, and what its policy says of those it missed."""
-    _set_paused(job, as_json, paused=False)
+    _set_paused(_find(name), as_json, paused=False)
+
+
+def _find(name: str) -> Job:
+    jobs = {each.name: each for each in table(container())}
+    if name not in jobs:
+        raise click.BadParameter(f"there is {', '.join(sorted(jobs))}", param_hint="JOB")
+    return jobs[name]
 
 
 def _set_paused(job: Job, as_json: bool, *, paused: bool) -> None:
