@@ -109,3 +109,10 @@ def bench(database_url: str, valkey: Valkey) -> Iterator[Bench]:
 def bench_without_redis(database_url: str) -> Iterator[Bench]:
     with migrated(database_url) as database:
         yield Bench(database, NoRedis("lock"))
+
+
+@pytest.fixture
+def bench_on_postgresql(postgres_url: str, valkey: Valkey) -> Iterator[Bench]:
+    """For what SQLite, with its one writer at a time, cannot do."""
+    with migrated(postgres_url) as database:
+        yield Bench(database, client_of(valkey.url))
