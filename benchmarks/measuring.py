@@ -64,13 +64,20 @@ def versions(*distributions: str) -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in distributions}
 
 
-def main(description: str, measure: Callable[[], dict[str, Any]]) -> None:
-    """Run `measure` and print what it found: one JSON object with `--json`, else line by line."""
+def main(description: str, measure: Callable[..., dict[str, Any]], **sizes: int) -> None:
+    """Run `measure` and print what it found: one JSON object with `--json`, else line by line.
+
+    Args:
+        sizes: the keywords of `measure`, with their defaults; each becomes an option.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
-    arguments = parser.parse_args()
-    found = {**measure(), "on": machine()}
-    if arguments.json:
+    for name, default in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"default: {default}")
+    arguments = vars(parser.parse_args())
+    as_json = arguments.pop("json")
+    found = {**measure(**arguments), "on": machine()}
+    if as_json:
         json.dump(found, sys.stdout)
         print()
         return

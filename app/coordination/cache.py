@@ -86,6 +86,10 @@ class MemoryCache:
                 self._written.clear()
             self._written[namespace] = self._sequence
 
+    def invalidate_many(self, namespaces: Sequence[str], tags: Sequence[str]) -> None:
+        for namespace in namespaces:
+            self.invalidate(namespace, tags)
+
     def _written_at(self, namespace: str) -> int:
         return self._written.get(namespace, self._floor)
 
@@ -159,8 +163,12 @@ class RedisCache:
 
         Without an answer it is owed (see `invalidation`).
         """
-        self._fallback.invalidate(namespace, tags)
-        self._invalidations.send(namespace, tags)
+        self.invalidate_many([namespace], tags)
+
+    def invalidate_many(self, namespaces: Sequence[str], tags: Sequence[str]) -> None:
+        """As `invalidate`, for the same tags of several namespaces, in as few calls as can be."""
+        self._fallback.invalidate_many(namespaces, tags)
+        self._invalidations.send(namespaces, tags)
 
     def _read_or_wait(self, namespace: str, key: str, token: str) -> Any:
         """One read; while another caller loads, a few more, so that one load serves them all."""

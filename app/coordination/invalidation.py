@@ -60,17 +60,25 @@ class Invalidations:
         """Whether anything is owed."""
         return bool(self._owed)
 
-    def send(self, namespace: str, tags: Sequence[str]) -> None:
-        """Move the tags, or owe it. Never raises."""
+    def send(self, namespaces: Sequence[str], tags: Sequence[str]) -> None:
+        """Move the tags of every namespace, or owe it. Never raises."""
+        for at in range(0, len(namespaces), _AT_ONCE):
+            self._send(namespaces[at : at + _AT_ONCE], tags)
+
+    def _send(self, namespaces: Sequence[str], tags: Sequence[str]) -> None:
         moved_at = time.monotonic()
         try:
             # Not on the request's budget: a slow read before it must not cost the invalidation.
             with deadline.no_budget():
-                self._client.call(self._call(namespace, tags))
-            self._events.labels("invalidation").inc()
+                replies = self._client.call_many([self._call(each, tags) for each in namespaces])
         except CoordinationError as error:
+            replies = [error] * len(namespaces)
+        for namespace, reply in zip(namespaces, replies, strict=True):
+            if not isinstance(reply, CoordinationError):
+                self._events.labels("invalidation").inc()
+                continue
             self._events.labels("invalidation_owed").inc()
-            _log.warning("cache.invalidation_owed", kind=error.kind)
+            _log.warning("cache.invalidation_owed", kind=reply.kind)
             self._owe({(namespace, tag): moved_at for tag in tags})
 
     def pay(self) -> None:

@@ -52,6 +52,12 @@ class Attempt:
             FencedOut: a newer fence exists; nothing of the last batch was committed.
             DatabaseUnavailable, LockBusy: the slot is left for another try.
         """
+        try:
+            return self._work_through()
+        finally:
+            self._told(self._job.after)
+
+    def _work_through(self) -> bool:
         self._total = self._count()
         wait = False
         while not self._stopping.is_set():
@@ -60,7 +66,8 @@ class Attempt:
             if step is None:
                 break
             self.rows += step.rows
-            self._after_commit(step)
+            self._told(step.after_commit)
+            self._on_progress(self.progress)
             if step.finished:
                 return True
             # Rows that others hold were passed by; when nothing else is left, wait for them.
@@ -98,11 +105,10 @@ class Attempt:
             session, job=self._job.name, slot=self._slot, fence=self._fence, outcome=outcome
         )
 
-    def _after_commit(self, step: Step) -> None:
-        """The batch stands, whatever becomes of what follows it."""
+    def _told(self, tell: Callable[[], None]) -> None:
+        """What was committed stands, whatever becomes of what follows it."""
         try:
-            step.after_commit()
-            self._on_progress(self.progress)
+            tell()
         except Exception:
             _log.exception("cron.after_commit_failed", job=self._job.name, slot=self._slot)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -11,6 +13,8 @@ from app.bootstrap import Container
 from app.scheduler.schedules import Every, Schedule
 from app.scheduler.turns import Missed
 from app.services.sweep import SweepService
+
+_FORGET_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Job:
         grace_s: a slot that began longer ago is never begun.
         work: does one batch. It may run again after a crash: what it did must be its cursor.
         count: how much there is to do when an attempt begins, if it can tell.
+        after: called once an attempt has ended, however it did.
     """
 
     name: str
@@ -52,11 +57,13 @@ class Job:
     grace_s: int
     work: Work
     count: Count | None = None
+    after: Callable[[], None] = lambda: None
 
 
 def table(container: Container) -> tuple[Job, ...]:
     """Every job of this service."""
     settings = container.settings
+    overdue = Overdue(container.sweep, settings.sweep_batch)
     return (
         Job(
             name="overdue",
@@ -64,16 +71,37 @@ def table(container: Container) -> tuple[Job, ...]:
             ttl_ms=settings.sweep_lock_ttl_s * 1000,
             missed=Missed(settings.sweep_missed),
             grace_s=settings.sweep_grace_s,
-            work=_overdue(container.sweep, settings.sweep_batch),
+            work=overdue.batch,
             count=container.sweep.count,
+            after=overdue.forget,
         ),
     )
 
 
-def _overdue(sweep: SweepService, size: int) -> Work:
-    def mark(session: Session, wait: bool) -> Step:
-        batch = sweep.run_batch(session, now_limit=size, skip_locked=not wait)
-        finished = batch.rows < size and not sweep.remaining(session)
-        return Step(batch.rows, finished, lambda: sweep.invalidate(batch.project_ids))
+class Overdue:
+    """The sweep as a job. Projects are told to the caches at most once a second, and at the end:
 
-    return mark
+    a large sweep has tasks of the same projects in every batch. The bound of 5 s from a commit,
+    after which no cache answers with what it replaced, is kept.
+    """
+
+    def __init__(self, sweep: SweepService, size: int) -> None:
+        self._sweep, self._size = sweep, size
+        self._stale: set[UUID] = set()
+        self._forgot_at = 0.0
+
+    def batch(self, session: Session, wait: bool) -> Step:
+        done = self._sweep.run_batch(session, now_limit=self._size, skip_locked=not wait)
+        finished = done.rows < self._size and not self._sweep.remaining(session)
+        return Step(done.rows, finished, lambda: self._committed(done.project_ids))
+
+    def forget(self) -> None:
+        """Tell the caches of all projects that they have not been told of."""
+        self._forgot_at = time.monotonic()
+        self._sweep.invalidate(self._stale)
+        self._stale.clear()
+
+    def _committed(self, project_ids: Iterable[UUID]) -> None:
+        self._stale.update(project_ids)
+        if time.monotonic() - self._forgot_at >= _FORGET_EVERY_S:
+            self.forget()

@@ -22,12 +22,16 @@ class Cache(Protocol):
         """After the commit, before the answer. Never raises."""
         ...
 
+    def invalidate_many(self, namespaces: Sequence[str], tags: Sequence[str]) -> None:
+        """As `invalidate`, for the same tags of several namespaces."""
+        ...
+
 
 def project_namespace(project_id: UUID) -> str:
     """The namespace of everything cached that depends on one project."""
     return f"project:{project_id}"
 
 
-def forget_tasks(cache: Cache, project_id: UUID) -> None:
-    """Invalidate everything that depends on the project's tasks."""
-    cache.invalidate(project_namespace(project_id), [TASKS])
+def forget_tasks(cache: Cache, *project_ids: UUID) -> None:
+    """Invalidate everything that depends on the projects' tasks."""
+    cache.invalidate_many([project_namespace(each) for each in project_ids], [TASKS])

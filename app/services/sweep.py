@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Update, exists, func, insert, select, update
+from sqlalchemy import Insert, Update, exists, func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from app.db.engine import Database
 from app.db.models import Outbox, Task
 from app.db.queries import is_late
-from app.db.types import db_now, new_id
+from app.db.types import db_json_object, db_new_id, db_now, db_rfc3339
 from app.services.ports import Cache, forget_tasks
-from app.services.views import rfc3339
 
 EVENT = "task.overdue"
 
@@ -44,7 +42,7 @@ class SweepService:
         """
         marked = session.execute(_mark(now_limit, skip_locked=skip_locked)).all()
         if marked:
-            session.execute(insert(Outbox), [_event(row) for row in marked])
+            session.execute(_tell([row.id for row in marked]))
         return Batch(rows=len(marked), project_ids=frozenset(row.project_id for row in marked))
 
     def remaining(self, session: Session) -> int:
@@ -59,9 +57,8 @@ class SweepService:
         return session.scalar(unmarked) or 0
 
     def invalidate(self, project_ids: Iterable[UUID]) -> None:
-        """After the batch's commit: forget what caches hold of these projects' tasks."""
-        for project_id in project_ids:
-            forget_tasks(self._cache, project_id)
+        """After the commit: forget what caches hold of these projects' tasks."""
+        forget_tasks(self._cache, *project_ids)
 
 
 def _mark(limit: int, *, skip_locked: bool) -> Update:
@@ -78,17 +75,21 @@ def _mark(limit: int, *, skip_locked: bool) -> Update:
         update(Task)
         .where(Task.id.in_(select(chosen.c.id)))
         .values(overdue_at=db_now(), updated_at=db_now(), version=Task.version + 1)
-        .returning(Task.id, Task.project_id, Task.due_at, Task.overdue_at)
+        .returning(Task.id, Task.project_id)
         .execution_options(synchronize_session=False)
     )
 
 
-def _event(row: Row[Any]) -> dict[str, Any]:
-    return {
-        "id": new_id(),
-        "kind": EVENT,
-        "subject_id": row.id,
-        "project_id": row.project_id,
-        "payload": {"due_at": rfc3339(row.due_at), "overdue_at": rfc3339(row.overdue_at)},
-        "created_at": row.overdue_at,
-    }
+def _tell(task_ids: Sequence[UUID]) -> Insert:
+    """The events of tasks just marked, made where they are stored: sending them costs twice."""
+    events = select(
+        db_new_id(),
+        literal(EVENT),
+        Task.id,
+        Task.project_id,
+        db_json_object(due_at=db_rfc3339(Task.due_at), overdue_at=db_rfc3339(Task.overdue_at)),
+        Task.overdue_at,
+    ).where(Task.id.in_(task_ids))
+    return insert(Outbox).from_select(
+        ["id", "kind", "subject_id", "project_id", "payload", "created_at"], events
+    )

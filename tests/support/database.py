@@ -160,3 +160,7 @@ class PassThroughCache:
 
     def invalidate(self, namespace: str, tags: Sequence[str]) -> None:
         self.invalidated.append((namespace, tuple(tags)))
+
+    def invalidate_many(self, namespaces: Sequence[str], tags: Sequence[str]) -> None:
+        for namespace in namespaces:
+            self.invalidate(namespace, tags)
