@@ -60,6 +60,11 @@ class Proxy(Killed):
         self._listener = _listen(self.port)
         self._accept_in_background()
 
+    def retarget(self, port: int) -> None:
+        """Forward to another port from now on, as after a failover; open connections are closed."""
+        self._target_port = port
+        self.close_connections()
+
     def close_connections(self) -> None:
         """Close every connection; new ones are taken."""
         with self._lock:
