@@ -65,12 +65,15 @@ def _limit_list(value: str) -> str:
     return value
 
 
-def _nodes(value: str) -> str:
-    for node in value.split(","):
-        host, _, port = node.strip().rpartition(":")
-        if not host or not port.isdecimal() or not port.isascii() or not 0 < int(port) < 65_536:
-            raise ValueError("not host:port")
+def _node(value: str) -> str:
+    host, _, port = value.strip().rpartition(":")
+    if not host or not port.isdecimal() or not port.isascii() or not 0 < int(port) < 65_536:
+        raise ValueError("not host:port")
     return value
+
+
+def _nodes(value: str) -> str:
+    return ",".join(map(_node, value.split(",")))
 
 
 def _redis_urls(value: str) -> str:
@@ -84,6 +87,7 @@ RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 LimitList = Annotated[str, AfterValidator(_limit_list)]
 RedisUrlList = Annotated[str, AfterValidator(_redis_urls)]
+Node = Annotated[str, AfterValidator(_node)]
 NodeList = Annotated[str, AfterValidator(_nodes)]
 
 _REDIS_URL_TAKES = "redis://, rediss:// or unix://, such as redis://user:password@host:6379/0"
@@ -185,6 +189,7 @@ class Settings(BaseModel):
         "OVERDUE_SWEEP_BATCH", 1_000, "a whole number, 1 to 10000", ge=1, le=10_000
     )
     scheduler_poll_s: int = _seconds("SCHEDULER_POLL_S", 15, most=3_600)
+    scheduler_metrics: Node | None = _var("SCHEDULER_METRICS", None, "host:port to serve them on")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:

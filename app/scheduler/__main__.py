@@ -9,8 +9,10 @@ import threading
 import time
 
 import structlog
+from prometheus_client import start_http_server
 
 from app import bootstrap
+from app.bootstrap import Container
 from app.config import Settings
 from app.errors import ConfigError, ScriptContractError
 from app.scheduler.jobs import table
@@ -28,6 +30,7 @@ def main() -> int:
     try:
         container = bootstrap.build(Settings.from_env())
         container.scripts.verify()
+        _serve_metrics(container)
     except (ConfigError, ScriptContractError) as error:
         print(f"TaskFlow cannot start: {error}", file=sys.stderr)
         return 2
@@ -47,6 +50,23 @@ def main() -> int:
     container.close()
     log.info("scheduler.ended")
     return 0
+
+
+def _serve_metrics(container: Container) -> None:
+    """This process's figures over HTTP, for Prometheus: a scheduler has no other door.
+
+    Raises:
+        ConfigError: nobody can listen there.
+    """
+    where = container.settings.scheduler_metrics
+    if where is None:
+        return
+    host, _, port = where.rpartition(":")
+    try:
+        start_http_server(int(port), addr=host, registry=container.metrics.registry)
+    except OSError as error:
+        takes = f"an address of this machine that is free ({error.strerror})"
+        raise ConfigError("SCHEDULER_METRICS", repr(where), takes) from None
 
 
 if __name__ == "__main__":

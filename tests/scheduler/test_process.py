@@ -1,0 +1,57 @@
+"""The scheduler as a process: what it serves to Prometheus, and what stops its start."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import pytest
+import requests
+
+from app.db.migrate import upgrade
+from tests.support.ports import free_port
+from tests.support.processes import SchedulerProcess
+from tests.support.waiting import eventually
+
+Start = Callable[..., SchedulerProcess]
+
+
+def test_a_scheduler_serves_the_figures_of_its_runs(
+    sqlite_url: str, start_scheduler: Start
+) -> None:
+    upgrade(sqlite_url)
+    where = f"127.0.0.1:{free_port()}"
+    env = {"DATABASE_URL": sqlite_url, "SCHEDULER_METRICS": where, "INSTANCE_ID": "scheduler-1"}
+    scheduler = start_scheduler(env)
+    ran = 'taskflow_cron_runs_total{instance="scheduler-1",job="overdue",outcome="succeeded"} 1.0'
+    eventually(lambda: ran in _figures(where), timeout_s=20, what="the figures of a run")
+    assert scheduler.terminate() == 0
+
+
+def test_an_address_that_is_taken_stops_the_start(sqlite_url: str, start_scheduler: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        scheduler = start_scheduler({"DATABASE_URL": sqlite_url, "SCHEDULER_METRICS": where})
+        assert scheduler.wait() == 2
+    assert (
+        scheduler.text()
+        .splitlines()[-1]
+        .startswith(
+            f"TaskFlow cannot start: SCHEDULER_METRICS: got '{where}', takes an address of this machine"
+        )
+    )
+
+
+@pytest.mark.parametrize("given", ["9100", "host:", "host:0", "host:70000"])
+def test_an_address_that_is_none_stops_the_start(given: str, start_scheduler: Start) -> None:
+    scheduler = start_scheduler({"SCHEDULER_METRICS": given})
+    assert scheduler.wait() == 2
+    said = f"SCHEDULER_METRICS: got '{given}', takes host:port to serve them on"
+    assert said in scheduler.text()
+
+
+def _figures(where: str) -> str:
+    try:
+        return requests.get(f"http://{where}/metrics", timeout=2).text
+    except requests.ConnectionError:
+        return ""
