@@ -77,10 +77,21 @@ def _nodes(value: str) -> str:
 
 
 def _redis_urls(value: str) -> str:
-    urls = [_redis_url(url) for url in value.split(",")]
-    if len(urls) < 3 or len({urlsplit(url).netloc for url in urls}) < len(urls):
+    servers = [_server(_redis_url(url)) for url in _listed(value)]
+    if len(set(servers)) < max(3, len(servers)) or any("," in host for host, _ in servers):
         raise ValueError("not three different servers")
     return value
+
+
+def _listed(urls: str) -> list[str]:
+    """The URLs of a list; a comma inside a password does not part them."""
+    return re.split(r",(?=\w+://)", urls)
+
+
+def _server(url: str) -> tuple[str, int]:
+    """Whom a URL means: another user or database is no other server."""
+    parts = urlsplit(url)
+    return parts.hostname or parts.path, parts.port or 6379
 
 
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
@@ -253,7 +264,7 @@ class Settings(BaseModel):
     @property
     def lock_urls(self) -> tuple[str, ...]:
         """The independent servers that keep locks by majority; empty where one Redis keeps them."""
-        return tuple(self.lock_redis_urls.split(",")) if self.lock_redis_urls else ()
+        return tuple(_listed(self.lock_redis_urls)) if self.lock_redis_urls else ()
 
     @property
     def has_redis(self) -> bool:
@@ -271,7 +282,7 @@ def _shown(variable: str, value: str) -> str:
     if _SECRET_NAMES.search(variable):
         return f"{len(value)} characters"
     if variable == "LOCK_REDIS_URLS":
-        return repr(",".join(map(shown_url, value.split(","))))
+        return repr(",".join(map(shown_url, _listed(value))))
     return repr(shown_url(value))
 
 
@@ -280,4 +291,7 @@ def shown_url(url: str) -> str:
     start, separator, rest = url.partition("://")
     if not separator:
         return url if "@" not in url else "***"
-    return f"{start}://{rest.rpartition('@')[2].partition('?')[0]}"
+    login, _, place = rest.rpartition("@")
+    if "?" in login:  # a query with an "@" in it, or a password with a "?"
+        return f"{start}://***"
+    return f"{start}://{place.partition('?')[0]}"

@@ -64,6 +64,8 @@ def lock_targets(settings: Settings) -> list[ScriptClient]:
     Raises:
         ConfigError: no Redis is configured.
     """
+    if not settings.has_redis:
+        raise ConfigError("REDIS_URL", "nothing", "the Redis that keeps the locks")
     shared, *servers = targets(settings)
     return servers or [shared]
 

@@ -80,7 +80,9 @@ class LockService:
         may_be_ours, number = False, 0
         while True:
             last = tries.is_last(number)
-            said = self._ask(name, asking, ttl_ms, wait_ms=0 if last else tries.wait_ms)
+            # Asked for the last time: who was noted as waiting is so for 1 ms more, not for good.
+            wait_ms = min(number, 1) if last else tries.wait_ms
+            said = self._ask(name, asking, ttl_ms, wait_ms=wait_ms)
             if isinstance(said, Granted):
                 self._metrics.lock_wait_seconds.observe(tries.passed_s)
                 return Lease(name, asking, fence=said.fence, ttl_ms=ttl_ms, until=said.until)
@@ -172,6 +174,7 @@ class LockService:
             lease.lost()
             raise LockLost(f"The lease of {lease.name!r} is no longer this holder's.")
         lease.renewed(until)
+        lease.ensure_held()  # it may have been over before it was renewed
 
     def _ask(
         self, name: str, token: str, ttl_ms: int, *, wait_ms: int

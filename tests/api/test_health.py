@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +12,34 @@ from werkzeug.test import TestResponse
 
 from tests.api.conftest import MakeApp
 from tests.api.people import json_of
+from tests.support.majority import Majority
 from tests.support.ports import free_port
 from tests.support.redis_servers import Valkey
+from tests.support.waiting import eventually
+
+
+@pytest.fixture(scope="module")
+def five_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Majority]:
+    with Majority.start(tmp_path_factory.mktemp("locks"), 5) as servers:
+        yield servers
+
+
+@pytest.fixture
+def five_lock_servers(five_running: Majority) -> Iterator[Majority]:
+    five_running.reset()
+    yield five_running
+    for server in five_running.servers:
+        server.thaw()
+
+
+@pytest.fixture
+def with_lock_servers(
+    make_app: MakeApp, ready_url: str, valkey: Valkey, five_lock_servers: Majority
+) -> FlaskClient:
+    """Someone without a log-in, where five servers keep the locks."""
+    urls = ",".join(five_lock_servers.urls)
+    env = {"LOCK_REDIS_URLS": urls, "LOCK_TIMEOUT_MS": "1000"}
+    return make_app(DATABASE_URL=ready_url, REDIS_URL=valkey.url, **env).test_client()
 
 
 def _document(answer: TestResponse) -> dict[str, Any]:
@@ -58,6 +85,85 @@ def test_a_redis_that_refuses_to_write_is_told_from_one_that_serves(
     document = _document(client.get("/health"))
     assert document["status"] == "warn"
     assert document["checks"]["redis:limiter"][0]["detail"].startswith(f"{kind}: ")
+
+
+def test_where_one_redis_keeps_the_locks_there_is_no_check_of_a_majority(
+    client: FlaskClient,
+) -> None:
+    checks = _document(client.get("/health"))["checks"]
+    assert set(checks) == {"database", "redis:limiter", "redis:cache", "redis:lock"}
+
+
+NO_MAJORITY = ": no majority, so that no lock can be taken"
+
+
+@pytest.mark.parametrize(
+    ("lost", "detail"),
+    [
+        (0, "5 of 5 servers answer"),
+        (1, "4 of 5 servers answer"),
+        (2, "3 of 5 servers answer"),
+        (3, "2 of 5 servers answer" + NO_MAJORITY),
+        (5, "0 of 5 servers answer" + NO_MAJORITY),
+    ],
+)
+def test_of_the_servers_that_keep_the_locks_it_says_how_many_answer(
+    five_lock_servers: Majority, with_lock_servers: FlaskClient, lost: int, detail: str
+) -> None:
+    for server in five_lock_servers.servers[:lost]:
+        server.kill()
+    status = "warn" if lost else "pass"
+    answer = with_lock_servers.get("/health")
+    document = _document(answer)
+    assert (answer.status_code, document["status"]) == (200, status)
+    locks = {"name": "redis:locks", "status": status, "detail": detail}
+    assert document["checks"].pop("redis:locks") == [locks]
+    assert {check[0]["status"] for check in document["checks"].values()} == {"pass"}
+    ready = with_lock_servers.get("/health/ready")
+    assert (ready.status_code, _document(ready)["status"]) == (200, status)
+
+
+def test_half_of_the_lock_servers_is_no_majority(
+    make_app: MakeApp, ready_url: str, valkey: Valkey, five_lock_servers: Majority
+) -> None:
+    urls = ",".join(five_lock_servers.urls[:4])
+    app = make_app(DATABASE_URL=ready_url, REDIS_URL=valkey.url, LOCK_REDIS_URLS=urls)
+    for server in five_lock_servers.servers[:2]:
+        server.kill()
+    (check,) = _document(app.test_client().get("/health"))["checks"]["redis:locks"]
+    assert (check["status"], check["detail"]) == ("warn", "2 of 4 servers answer" + NO_MAJORITY)
+
+
+def test_a_lock_server_that_hangs_or_refuses_to_write_does_not_answer(
+    five_lock_servers: Majority, with_lock_servers: FlaskClient
+) -> None:
+    hung, full, *_ = five_lock_servers.servers
+    five_lock_servers.raw(full).config_set("maxmemory", 1)
+    hung.freeze()
+    (check,) = _document(with_lock_servers.get("/health"))["checks"]["redis:locks"]
+    assert (check["status"], check["detail"]) == ("warn", "3 of 5 servers answer")
+
+
+def test_the_redis_of_the_rest_is_not_counted_among_the_lock_servers(
+    valkey: Valkey, with_lock_servers: FlaskClient
+) -> None:
+    valkey.kill()
+    document = _document(with_lock_servers.get("/health"))
+    assert document["status"] == "warn"
+    found = {name: check[0]["status"] for name, check in document["checks"].items()}
+    assert (found["redis:lock"], found["redis:locks"]) == ("warn", "pass")
+
+
+def test_looking_at_the_lock_servers_leaves_nothing_there(
+    five_lock_servers: Majority, with_lock_servers: FlaskClient
+) -> None:
+    with_lock_servers.get("/health")
+
+    def keys() -> int:
+        servers = five_lock_servers.servers
+        return sum(int(five_lock_servers.raw(server).dbsize()) for server in servers)
+
+    eventually(lambda: keys() == 0, what="the probes to expire")
 
 
 def test_without_the_database_it_fails_and_is_not_ready_but_alive(

@@ -31,13 +31,23 @@ COUNTER = Script("test_count", 1, SOURCE, hashlib.sha1(SOURCE.encode()).hexdiges
 LEASE = keys.lock("a").lease
 
 
+def acquire(name: str, *, ttl_ms: int) -> Call:
+    return Call(SCRIPTS["lock_acquire.v2"], keys.lock(name)[:3], ["t", ttl_ms, "h", ttl_ms, 0])
+
+
+def release(token: str) -> Call:
+    lock = keys.lock("a")
+    script = SCRIPTS["lock_release.v2"]
+    return Call(script, [lock.lease, lock.waiters, lock.wake], [token, 1_000])
+
+
 def counting() -> Call:
     """A call whose every run leaves a trace: not idempotent on purpose."""
     return Call(COUNTER, [COUNT], [])
 
 
 def harmless() -> Call:
-    return Call(SCRIPTS["lock_release.v1"], [LEASE], ["nobody"])
+    return release("nobody")
 
 
 def client_of(url: str, **options: Any) -> ScriptClient:
@@ -76,7 +86,7 @@ def test_a_forgotten_script_inside_a_pipeline_hides_no_neighbours_reply(
     valkey: Valkey, raw: redis.Redis
 ) -> None:
     client = client_of(valkey.url)
-    raw.script_load(SCRIPTS["lock_release.v1"].source)
+    raw.script_load(SCRIPTS["lock_release.v2"].source)
     assert client.call_many([harmless(), counting(), harmless(), counting()]) == [0, 1, 0, 2]
 
 
@@ -110,7 +120,7 @@ def test_a_dripping_server_is_cut_off_by_the_deadline_of_the_operation(
     client.call(counting())
     valkey_proxy.drip_ms = 150  # every single read stays under the timeout of 200 ms
     with pytest.raises(RedisUnavailable) as lost:
-        client.call(Call(SCRIPTS["lock_acquire.v1"], keys.lock("a"), ["t", 9000, "h", 9000]))
+        client.call(acquire("a", ttl_ms=9_000))
     assert lost.value.kind == "timeout"
 
 
@@ -169,13 +179,12 @@ def test_out_of_memory_refuses_what_writes_and_still_releases_locks(
     valkey: Valkey, raw: redis.Redis
 ) -> None:
     client = client_of(valkey.url)
-    acquire = Call(SCRIPTS["lock_acquire.v1"], keys.lock("a"), ["t", 60_000, "h", 60_000])
-    client.call(acquire)
+    client.call(acquire("a", ttl_ms=60_000))
     raw.config_set("maxmemory", 1)
     with pytest.raises(RedisRefused) as refused:
-        client.call(Call(SCRIPTS["lock_acquire.v1"], keys.lock("b"), ["t", 9000, "h", 9000]))
+        client.call(acquire("b", ttl_ms=9_000))
     assert refused.value.kind == "oom"
-    assert client.call(Call(SCRIPTS["lock_release.v1"], [LEASE], ["t"])) == 1
+    assert client.call(release("t")) == 1
     assert state_of(client) is State.CLOSED
 
 

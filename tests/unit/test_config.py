@@ -132,6 +132,100 @@ def test_no_error_shows_a_secret() -> None:
     assert "hunter2" not in str(url.value)
 
 
+THREE = "redis://a,redis://b,redis://c"
+LOCKS_TAKES = "three or more URLs of independent servers, joined by ','"
+
+
+@pytest.mark.parametrize(
+    ("urls", "servers"),
+    [
+        (THREE, ("redis://a", "redis://b", "redis://c")),
+        (
+            "redis://h:1,redis://h:2,rediss://h:3/7",
+            ("redis://h:1", "redis://h:2", "rediss://h:3/7"),
+        ),
+        ("unix:///a,unix:///b,unix:///c", ("unix:///a", "unix:///b", "unix:///c")),
+        ("redis://u:p,w@a,redis://b,redis://c", ("redis://u:p,w@a", "redis://b", "redis://c")),
+    ],
+)
+def test_three_different_servers_may_keep_the_locks(urls: str, servers: tuple[str, ...]) -> None:
+    settings = Settings.from_env({"REDIS_URL": "redis://a", "LOCK_REDIS_URLS": urls})
+    assert settings.lock_urls == servers
+
+
+def test_where_no_servers_are_named_one_redis_keeps_the_locks() -> None:
+    assert Settings.from_env({"REDIS_URL": "redis://a"}).lock_urls == ()
+
+
+@pytest.mark.parametrize(
+    "urls",
+    [
+        "redis://a",
+        "redis://a,redis://b",
+        "redis://a,redis://b,redis://c,",
+        "redis://a,b:6379,redis://c,redis://d",
+        "redis://a, redis://b, redis://c",
+        "redis://a,http://b,redis://c",
+        "redis://a,redis://b,redis://c:0",
+        "redis://a,redis://b,redis://c/db",
+    ],
+)
+def test_what_is_no_list_of_three_servers_is_shown_as_it_was_given(urls: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Settings.from_env({"REDIS_URL": "redis://a", "LOCK_REDIS_URLS": urls})
+    assert str(refused.value) == f"LOCK_REDIS_URLS: got {urls!r}, takes {LOCKS_TAKES}"
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        ("redis://a", "redis://a"),
+        ("redis://a", "redis://A"),
+        ("redis://a", "redis://a:6379"),
+        ("redis://a", "rediss://a"),
+        ("redis://a/0", "redis://a/1"),
+        ("redis://ann:one@a:7", "redis://bob:two@a:7"),
+        ("redis://a:7", "redis://a:7?db=2"),
+        ("unix:///a", "unix:///a?db=2"),
+    ],
+)
+def test_one_server_under_two_spellings_has_one_vote(twice: tuple[str, str]) -> None:
+    urls = ",".join([*twice, "redis://b", "redis://c"])
+    with pytest.raises(ConfigError, match="takes three or more URLs of independent servers"):
+        Settings.from_env({"REDIS_URL": "redis://a", "LOCK_REDIS_URLS": urls})
+
+
+def test_locks_by_majority_need_a_redis_for_the_rest() -> None:
+    with pytest.raises(ConfigError) as refused:
+        Settings.from_env({"LOCK_REDIS_URLS": THREE})
+    told = f"LOCK_REDIS_URLS: got {THREE!r}, takes nothing while no REDIS_URL is set"
+    assert str(refused.value) == told
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:hunter2@h",
+        "redis://user:hunter2@h:1/db",
+        "redis://user:un,hunter2@h",
+        "redis://user:hunter2,un@h",
+        "redis://user:un?hunter2@h",
+        "redis://h?password=hunter2",
+        "redis://h?password=un@hunter2",
+        "redis://h?password=hunter2@un",
+        "user:hunter2@h",
+        " redis://user:hunter2@h",
+    ],
+)
+@pytest.mark.parametrize("urls", ["{}", "{},redis://b", "redis://b,{}", "{},redis://b,redis://b"])
+def test_no_error_shows_a_password_of_the_lock_servers(url: str, urls: str) -> None:
+    for redis_url in ("", "redis://a"):
+        with pytest.raises(ConfigError) as refused:
+            Settings.from_env({"REDIS_URL": redis_url, "LOCK_REDIS_URLS": urls.format(url)})
+        assert refused.value.variable == "LOCK_REDIS_URLS"
+        assert "hunter2" not in str(refused.value)
+
+
 def test_production_takes_a_secret_of_its_own() -> None:
     settings = Settings.from_env({"APP_ENV": "production", "SECRET_KEY": "x" * 32})
     assert settings.secret_key != DEFAULT_SECRET_KEY

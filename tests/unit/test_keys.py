@@ -7,10 +7,16 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from app.coordination import keys
+from tests.support.redis_servers import Valkey
 
 
 def test_names_read_as_the_headers_of_the_scripts_say() -> None:
-    assert keys.lock("sweep") == ("tf:1:{lock:sweep}:lease", "tf:1:{lock:sweep}:fence")
+    assert keys.lock("sweep") == keys.LockKeys(
+        lease="tf:1:{lock:sweep}:lease",
+        fence="tf:1:{lock:sweep}:fence",
+        waiters="tf:1:{lock:sweep}:waiters",
+        wake="tf:1:{lock:sweep}:wake",
+    )
     assert keys.cron("overdue", 3600) == (
         "tf:1:{cron:overdue}:lease",
         "tf:1:{cron:overdue}:done:3600",
@@ -20,9 +26,9 @@ def test_names_read_as_the_headers_of_the_scripts_say() -> None:
 
 @given(st.text(), st.text())
 def test_whatever_the_names_the_keys_of_one_decision_share_a_slot(first: str, second: str) -> None:
-    names = keys.cache(first, second)
-    assert len({key_slot(name.encode()) for name in names}) == 1
-    assert all(name.count("{") == name.count("}") == 1 for name in names)
+    for names in (keys.cache(first, second), keys.lock(first), keys.cron(first, 3600)):
+        assert len({key_slot(name.encode()) for name in names}) == 1
+        assert all(name.count("{") == name.count("}") == 1 for name in names)
 
 
 @given(st.text(min_size=1))
@@ -39,3 +45,20 @@ def test_two_names_stay_two(first: str, second: str) -> None:
 
 def test_long_names_that_differ_at_the_end_stay_two() -> None:
     assert keys.safe("x" * 500 + "a") != keys.safe("x" * 500 + "b")
+
+
+@given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}", fullmatch=True))
+def test_the_name_of_a_lock_is_found_again_in_its_lease_and_in_no_other_key(name: str) -> None:
+    lease, *others = keys.lock(name)
+    assert keys.lock_of(lease) == name
+    assert [keys.lock_of(key) for key in others] == [None] * 3
+
+
+def test_the_keys_of_leases_of_locks_are_told_from_all_others(valkey: Valkey) -> None:
+    others = [*keys.lock("c")[1:], *keys.cron("lock:d", 3600), *keys.cache("lock:e", "lease")]
+    with valkey.client() as raw:
+        for key in [keys.lock("a").lease, keys.lock("b/c:d").lease, *others]:
+            raw.set(key, "1")
+        found = set(raw.scan_iter(keys.LOCKS))
+    assert {keys.lock_of(key) for key in found} == {"a", "b/c:d"}
+    assert [key for key in others if keys.lock_of(key)] == []
