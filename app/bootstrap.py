@@ -90,7 +90,7 @@ def build(settings: Settings) -> Container:
 
     Raises:
         ConfigError: for a database URL that cannot serve.
-        ScriptContractError: if a Lua file breaks the contract or the manifest.
+        ScriptContractError: a Lua file's name says no script.
     """
     identity = f"{settings.label}:{os.getpid()}:{secrets.token_hex(4)}"
     logs.configure(settings.log_level, instance=identity)
@@ -120,7 +120,7 @@ def build(settings: Settings) -> Container:
         tasks=TaskService(db, cache),
         stats=StatsService(db, cache),
         imports=ImportService(db, cache),
-        sweep=SweepService(db, cache),
+        sweep=SweepService(cache),
     )
 
 

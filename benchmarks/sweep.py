@@ -52,8 +52,10 @@ WHERE id IN (
 """
 _DUPLICATES = "SELECT count(*) - count(DISTINCT subject_id) FROM outbox"
 _UNMARKED = "SELECT count(*) FROM tasks WHERE overdue_at IS NULL"
-_ENDED = "SELECT count(*) FROM cron_runs WHERE outcome = 'succeeded'"
-_RUN = "SELECT rows, extract(epoch FROM ended_at - started_at)::float FROM cron_runs"
+_ENDED = "SELECT count(*) FROM cron_runs WHERE outcome = 'succeeded' AND job = 'overdue'"
+_RUN = """
+SELECT rows, extract(epoch FROM ended_at - started_at)::float FROM cron_runs WHERE job = 'overdue'
+"""
 
 
 def measure(rows: int = ROWS) -> dict[str, Any]:

@@ -21,7 +21,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Verdict(StrEnum):
-    """What Redis says of a slot; `UNKNOWN` (no answer) means: ask the database."""
+    """What Redis says of a slot. Only `RUNNING` spares a try; all others ask the database.
+
+    `DONE` is for operators to see: a database restored from a backup may have forgotten it.
+    """
 
     CLAIMED = "claimed"
     RUNNING = "running"
@@ -51,7 +54,7 @@ class CronClaims:
         try:
             verdict, _left_ms = self._client.call(Call(self._claim, keys.cron(job, slot_s), args))
         except CoordinationError as error:
-            _log.warning("cron.claim_unknown", job=job, slot=slot_s, kind=error.kind)
+            _tell("cron.claim_unknown", job, slot_s, error)
             return Verdict.UNKNOWN
         return Verdict(verdict.decode())
 
@@ -64,4 +67,9 @@ class CronClaims:
         try:
             self._client.call(Call(self._settle, keys.cron(job, slot_s), args))
         except CoordinationError as error:
-            _log.warning("cron.settle_unknown", job=job, slot=slot_s, kind=error.kind)
+            _tell("cron.settle_unknown", job, slot_s, error)
+
+
+def _tell(event: str, job: str, slot_s: int, error: CoordinationError) -> None:
+    if error.kind != "absent":  # which is said once, when the process starts
+        _log.warning(event, job=job, slot=slot_s, kind=error.kind)

@@ -1,6 +1,6 @@
 """Every key name, in one place.
 
-`tf:1:{<slot>}:…`: the service, the version of the key layout, and the hash tag that puts the keys
+`tf:1:{<tag>}:…`: the service, the version of the key layout, and the hash tag that puts the keys
 of one decision on one cluster slot. What comes from outside is escaped and bounded, so that no
 name can break out of its slot or grow without limit.
 """
@@ -54,8 +54,8 @@ class CacheKeys(NamedTuple):
 
 
 def lock(name: str) -> LockKeys:
-    slot = f"{_PREFIX}:{{lock:{safe(name)}}}"
-    return LockKeys(f"{slot}:lease", f"{slot}:fence", f"{slot}:waiters", f"{slot}:wake")
+    tag = f"{_PREFIX}:{{lock:{safe(name)}}}"
+    return LockKeys(f"{tag}:lease", f"{tag}:fence", f"{tag}:waiters", f"{tag}:wake")
 
 
 LOCKS = f"{_PREFIX}:{{lock:*}}:lease"
@@ -69,8 +69,8 @@ def lock_of(key: str) -> str | None:
 
 
 def cron(job: str, slot_s: int) -> CronKeys:
-    slot = f"{_PREFIX}:{{cron:{safe(job)}}}"
-    return CronKeys(f"{slot}:lease", f"{slot}:done:{slot_s}")
+    tag = f"{_PREFIX}:{{cron:{safe(job)}}}"
+    return CronKeys(f"{tag}:lease", f"{tag}:done:{slot_s}")
 
 
 def rate(identity: str, limit: str) -> str:
@@ -78,7 +78,5 @@ def rate(identity: str, limit: str) -> str:
 
 
 def cache(namespace: str, key: str) -> CacheKeys:
-    slot, entry = f"{_PREFIX}:{{{safe(namespace)}}}", safe(key)
-    return CacheKeys(
-        f"{slot}:entry:{entry}", f"{slot}:meta", f"{slot}:tags", f"{slot}:fill:{entry}"
-    )
+    tag, entry = f"{_PREFIX}:{{{safe(namespace)}}}", safe(key)
+    return CacheKeys(f"{tag}:entry:{entry}", f"{tag}:meta", f"{tag}:tags", f"{tag}:fill:{entry}")

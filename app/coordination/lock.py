@@ -64,7 +64,8 @@ class LockService:
             name: 1 to 128 letters, digits and `._:/@-`.
             ttl_ms: after how long it passes on if it is not renewed, ms.
             retries: tries after the first one; 0 answers at once, None means as many as fit.
-            wait_ms: how long all tries may take together, ms. A release wakes the one who waits
+            wait_ms: how long all tries may take together, ms, where `retries` is not 0. A release
+                wakes the one who waits
                 longest; a dead holder's lock is tried for at the end of its lease.
             token: the caller's own, to get its own lease and fence back; by default a new one.
 
@@ -76,6 +77,8 @@ class LockService:
         """
         check_name(name)
         _check_ttl(ttl_ms)
+        if wait_ms < 0:
+            raise InvalidInput(f"Nobody can wait for {wait_ms} ms.")
         tries, asking = _Tries(retries, wait_ms), token or secrets.token_hex(16)
         may_be_ours, number = False, 0
         while True:
@@ -134,7 +137,8 @@ class LockService:
 
         Args:
             on_loss: without Redis, `open` goes on unprotected (counted, logged), `closed` raises.
-            on_lost: called once, on another thread, when the lease is lost within the block.
+            on_lost: called once, on another thread, when the lease is lost within the block. It
+                must be short: it holds up every other renewal of this process.
 
         Raises:
             LockBusy: another holds it.

@@ -14,6 +14,7 @@ from app.errors import CoordinationError, LockLost
 from app.metrics import Metrics
 
 OnLost = Callable[[Lease], None]
+"""Told of a loss, on the thread that renews every lease of this process: it must be short."""
 
 _STUCK_TTLS = 2
 _log = structlog.get_logger(__name__)
@@ -55,7 +56,9 @@ class Watch:
         self._ended = self._stuck = False
 
     def end(self) -> None:
-        """Stop renewing: the holder releases. A loss found after this is none."""
+        """Stop renewing: the holder releases. A loss found after this is none, but `on_lost` may be
+        just being told of one found before.
+        """
         with self._lock:
             self._ended = True
             if self._stuck:
@@ -85,8 +88,8 @@ class Watch:
         with self._lock:
             if self._ended:
                 return
-        self._lease.lost()
-        self._metrics.locks_lost.inc()
+            self._lease.lost()
+            self._metrics.locks_lost.inc()
         _log.error("lock.lost", lock=self._lease.name, fence=self._lease.fence, why=why)
         if self._on_lost is not None:
             self._on_lost(self._lease)

@@ -21,12 +21,18 @@ _FORGET_EVERY_S = 1.0
 class Step:
     """What one batch did: `rows` changed, and whether nothing was left for another batch.
 
+    Fewer rows than asked for are no sign of that where locked ones were passed by: look again.
+
     `after_commit` runs once the batch has committed, such as an invalidation.
     """
 
     rows: int
     finished: bool
     after_commit: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        if self.rows < 0:  # as a driver's rowcount may be: RETURNING says how many there were
+            raise ValueError(f"a batch cannot have changed {self.rows} rows")
 
 
 Work = Callable[[Session, bool], Step]
@@ -41,10 +47,14 @@ class Job:
     """One row of the table.
 
     Attributes:
+        name: unique, at most 64 characters; the ledger's and the commands'.
         schedule: when its slots begin; `Every(3600)`, or `Cron("0 9 * * 1-5", "Europe/Berlin")`.
-        ttl_ms: how long a run may be silent before another scheduler takes its slot up.
+            One scheduler runs its jobs one after the other.
+        ttl_ms: the lease: how long a run may be silent before another scheduler takes its slot up.
+            PostgreSQL ends a batch that stands still between two statements for half of it.
         missed: what becomes of slots that nobody began in time.
-        grace_s: a slot that began longer ago is never begun.
+        grace_s: a slot that began longer ago is never begun. A new job begins with its latest slot
+            at once, if that is within the grace.
         work: does one batch. It may run again after a crash: what it did must be its cursor.
         count: how much there is to do when an attempt begins, if it can tell.
         after: called once an attempt has ended, however it did.
@@ -79,10 +89,11 @@ def table(container: Container) -> tuple[Job, ...]:
 
 
 class Overdue:
-    """The sweep as a job. Projects are told to the caches at most once a second, and at the end:
+    """The sweep as a job.
 
-    a large sweep has tasks of the same projects in every batch. The bound of 5 s from a commit,
-    after which no cache answers with what it replaced, is kept.
+    Caches are told of projects at most once a second, and at the end: a large sweep has tasks of
+    the same projects in every batch. The bound of 5 s from a commit, after which no cache answers
+    with what it replaced, is kept.
     """
 
     def __init__(self, sweep: SweepService, size: int) -> None:
@@ -91,8 +102,8 @@ class Overdue:
         self._forgot_at = 0.0
 
     def batch(self, session: Session, wait: bool) -> Step:
-        done = self._sweep.run_batch(session, now_limit=self._size, skip_locked=not wait)
-        finished = done.rows < self._size and not self._sweep.remaining(session)
+        done = self._sweep.run_batch(session, limit=self._size, skip_locked=not wait)
+        finished = done.rows < self._size and not self._sweep.any_left(session)
         return Step(done.rows, finished, lambda: self._committed(done.project_ids))
 
     def forget(self) -> None:

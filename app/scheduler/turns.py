@@ -63,6 +63,8 @@ def turn(
     if policy is not Missed.ALL:
         in_time = [slot for slot in in_time if slot == new[-1]]
     slot = in_time[0] if in_time else None
+    if slot is None and not standing.slot:
+        return None  # begun before there was such a job: nobody missed it
     return Turn(slot, tuple(each for each in new if slot is None or each < slot))
 
 

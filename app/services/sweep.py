@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy import Insert, Update, exists, func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
-from app.db.engine import Database
 from app.db.models import Outbox, Task
 from app.db.queries import is_late
 from app.db.types import db_json_object, db_new_id, db_now, db_rfc3339
@@ -29,27 +28,24 @@ class Batch:
 class SweepService:
     """Marks overdue tasks. `overdue_at IS NULL` is the cursor: a successor just goes on."""
 
-    def __init__(self, db: Database, cache: Cache) -> None:
-        self._db = db
+    def __init__(self, cache: Cache) -> None:
         self._cache = cache
 
-    def run_batch(self, session: Session, *, now_limit: int, skip_locked: bool = True) -> Batch:
-        """Mark up to `now_limit` tasks that are overdue now, and write their events.
+    def run_batch(self, session: Session, *, limit: int, skip_locked: bool = True) -> Batch:
+        """Mark up to `limit` tasks that are overdue now, and write their events.
 
         Args:
             session: of the caller's transaction, which began with the fenced renewal.
             skip_locked: pass by rows that others hold (PostgreSQL); without it, wait for them.
         """
-        marked = session.execute(_mark(now_limit, skip_locked=skip_locked)).all()
+        marked = session.execute(_mark(limit, skip_locked=skip_locked)).all()
         if marked:
             session.execute(_tell([row.id for row in marked]))
         return Batch(rows=len(marked), project_ids=frozenset(row.project_id for row in marked))
 
-    def remaining(self, session: Session) -> int:
-        """1 if any overdue task is unmarked, else 0."""
-        return int(
-            bool(session.scalar(select(exists().where(is_late(), Task.overdue_at.is_(None)))))
-        )
+    def any_left(self, session: Session) -> bool:
+        """Whether an overdue task is unmarked."""
+        return bool(session.scalar(select(exists().where(is_late(), Task.overdue_at.is_(None)))))
 
     def count(self, session: Session) -> int:
         """How many overdue tasks are unmarked."""

@@ -112,7 +112,7 @@ def test_ctrl_c_stops_a_run_between_two_batches(
 
     def interrupted(self: SweepService, *args: Any, **options: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
-        return marks(self, *args, **{**options, "now_limit": 1})
+        return marks(self, *args, **{**options, "limit": 1})
 
     monkeypatch.setattr(SweepService, "run_batch", interrupted)
     stopped = run(app, "run", "overdue")

@@ -137,7 +137,8 @@ def _succeeded_in_logs(schedulers: list[SchedulerProcess]) -> list[int]:
 
 def _runs(database: Database) -> list[CronRun]:
     with database.read() as session:
-        return list(session.scalars(select(CronRun).order_by(CronRun.slot, CronRun.attempt)))
+        runs = select(CronRun).where(CronRun.job == "overdue")
+        return list(session.scalars(runs.order_by(CronRun.slot, CronRun.attempt)))
 
 
 def _slots(database: Database) -> list[int]:

@@ -54,7 +54,7 @@ class Sweep:
         self.cache = Told(self.clock)
         owner = add_account(bench.database)
         self.names = [self._project(bench, owner) for _ in range(PROJECTS)]
-        self.overdue = Overdue(SweepService(bench.database, self.cache), 1)
+        self.overdue = Overdue(SweepService(self.cache), 1)
         self._bench, self.batches, self.fails_at = bench, 0, -1
 
     def _project(self, bench: Bench, owner: Actor) -> str:
@@ -117,3 +117,8 @@ def test_a_slow_sweep_tells_after_every_batch(sweep: Sweep) -> None:
     sweep.batch_s = 1.0
     sweep.run(sweep.job())
     assert [len(names) for _, names in sweep.cache.told] == [1] * PROJECTS
+
+
+def test_a_batch_that_counts_less_than_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot have changed -1 rows"):
+        Step(-1, finished=True)

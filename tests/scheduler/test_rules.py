@@ -182,7 +182,7 @@ def edited(database: Database, task_id: UUID, until: threading.Event) -> Iterato
 
 def sweep_beside_an_edit(bench: Bench, *, checks: bool) -> tuple[Run, list[bool], int]:
     """A sweep of three tasks, one of which is being edited: its run, its waits, what it left."""
-    sweep = SweepService(bench.database, PassThroughCache())
+    sweep = SweepService(PassThroughCache())
     project = add_project(bench.database, add_account(bench.database))
     tasks = add_tasks(bench.database, project, 3, due_at=LONG_AGO)
     waits, lets_go = list[bool](), threading.Event()
@@ -191,8 +191,8 @@ def sweep_beside_an_edit(bench: Bench, *, checks: bool) -> tuple[Run, list[bool]
         waits.append(wait)
         if wait:
             lets_go.set()
-        batch = sweep.run_batch(session, now_limit=10, skip_locked=not wait)
-        left = sweep.remaining(session) if checks else 0
+        batch = sweep.run_batch(session, limit=10, skip_locked=not wait)
+        left = sweep.any_left(session) if checks else 0
         return Step(batch.rows, batch.rows < 10 and not left)
 
     with edited(bench.database, tasks[1], lets_go):
@@ -252,19 +252,19 @@ def test_rule_6_skip_enters_every_late_slot_as_missed(bench: Bench) -> None:
 
 
 def test_rule_6_a_successor_goes_on_where_the_batches_stopped(bench: Bench) -> None:
-    sweep = SweepService(bench.database, PassThroughCache())
+    sweep = SweepService(PassThroughCache())
     project = add_project(bench.database, add_account(bench.database))
     add_tasks(bench.database, project, 30, due_at=LONG_AGO)
 
     def work(session: Session, wait: bool) -> Step:
         if sweep.count(session) == 10:
             raise DatabaseUnavailable("cut off")
-        batch = sweep.run_batch(session, now_limit=10, skip_locked=not wait)
+        batch = sweep.run_batch(session, limit=10, skip_locked=not wait)
         return Step(batch.rows, False)
 
     def rest(session: Session, wait: bool) -> Step:
-        batch = sweep.run_batch(session, now_limit=10, skip_locked=not wait)
-        return Step(batch.rows, not sweep.remaining(session))
+        batch = sweep.run_batch(session, limit=10, skip_locked=not wait)
+        return Step(batch.rows, not sweep.any_left(session))
 
     assert bench.runner("one").run(bench.job(work), SLOT) == Run(End.UNAVAILABLE, 20)
     assert bench.runner("two").run(bench.job(rest), SLOT) == Run(End.SUCCEEDED, 10)

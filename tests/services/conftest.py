@@ -55,7 +55,7 @@ def _world(db: Database) -> World:
         tasks=TaskService(db, cache),
         stats=StatsService(db, cache),
         imports=ImportService(db, cache),
-        sweep=SweepService(db, cache),
+        sweep=SweepService(cache),
     )
 
 

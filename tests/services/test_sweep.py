@@ -28,12 +28,12 @@ from tests.support.database import (
 
 def _batch(world: World, limit: int = 1_000, *, skip_locked: bool = True) -> Batch:
     with world.db.write() as session:
-        return world.sweep.run_batch(session, now_limit=limit, skip_locked=skip_locked)
+        return world.sweep.run_batch(session, limit=limit, skip_locked=skip_locked)
 
 
 def _remaining(world: World) -> int:
     with world.db.read() as session:
-        return world.sweep.remaining(session)
+        return int(world.sweep.any_left(session))
 
 
 def _marked(database: Database) -> set[UUID]:
@@ -93,7 +93,7 @@ def test_a_batch_takes_the_longest_overdue_first_and_no_more_than_its_limit(
 def test_a_batch_that_is_undone_leaves_no_mark_and_no_event(world: World) -> None:
     add_tasks(world.db, world.home, 3, due_at=LONG_AGO)
     with world.db.read() as session:
-        assert world.sweep.run_batch(session, now_limit=10).rows == 3
+        assert world.sweep.run_batch(session, limit=10).rows == 3
     assert _marked(world.db) == set()
     assert rows_in(world.db, Outbox) == 0
     assert _remaining(world) == 1
@@ -146,9 +146,9 @@ def test_two_open_batches_take_different_tasks(postgres_world: World) -> None:
     world = postgres_world
     add_tasks(world.db, world.home, 20, due_at=LONG_AGO)
     with world.db.write() as one, world.db.write() as two:
-        assert world.sweep.run_batch(one, now_limit=8).rows == 8
+        assert world.sweep.run_batch(one, limit=8).rows == 8
         # Were it to wait for the first batch, it would wait for this very block.
-        assert world.sweep.run_batch(two, now_limit=100).rows == 12
+        assert world.sweep.run_batch(two, limit=100).rows == 12
     assert column(world.db, Task.version) == [2] * 20
     assert rows_in(world.db, Outbox) == 20
 
@@ -170,7 +170,7 @@ def test_a_task_in_a_users_hands_is_passed_by_and_still_counted(postgres_world: 
 def _sweep_waiting_20_ms(world: World) -> None:
     with world.db.write() as session:
         session.execute(text("SET LOCAL lock_timeout = '20ms'"))
-        world.sweep.run_batch(session, now_limit=10, skip_locked=False)
+        world.sweep.run_batch(session, limit=10, skip_locked=False)
 
 
 def test_a_task_that_was_closed_while_the_sweep_waited_is_not_marked(

@@ -64,7 +64,9 @@ def paced(work: Work) -> Work:
 
 
 def table(container: Container) -> tuple[Job, ...]:
-    return tuple(replace(job, work=paced(job.work)) for job in jobs.table(container))
+    """The sweep alone: what is judged are its slots."""
+    found = jobs.table(container)
+    return tuple(replace(job, work=paced(job.work)) for job in found if job.name == "overdue")
 
 
 def without_the_fence() -> None:
@@ -113,15 +115,15 @@ def with_a_naive_sweep() -> None:
     cron.renew = lambda *_, **__: False
 
     def run_batch(
-        self: SweepService,
+        self: SweepService,  # noqa: ARG001
         session: Session,
         *,
-        now_limit: int,
+        limit: int,
         skip_locked: bool = True,  # noqa: ARG001  the replaced one's parameters
     ) -> Batch:
         chosen = select(Task.id, Task.project_id).where(is_late(), Task.overdue_at.is_(None))
-        with self._db.read() as other:
-            rows = other.execute(chosen.limit(now_limit)).all()
+        with Session(session.get_bind()) as other:
+            rows = other.execute(chosen.limit(limit)).all()
         time.sleep(_pace_s)
         ids = [row.id for row in rows]
         session.execute(update(Task).where(Task.id.in_(ids)).values(overdue_at=db_now()))

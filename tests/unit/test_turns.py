@@ -99,3 +99,7 @@ def test_turn_after_turn_every_slot_is_run_or_missed_exactly_once(
     assert sorted(run + missed + abandoned) == list(expected)
     assert run == sorted(run)
     assert policy is Missed.ALL or len(run) <= 1
+
+
+def test_a_new_job_has_missed_nothing_whenever_its_last_slot_was() -> None:
+    assert turn(Every(3_600), Missed.LATEST, grace_s=60, standing=Standing(), now_s=7_300) is None

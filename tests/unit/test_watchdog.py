@@ -162,6 +162,7 @@ def test_a_holder_who_cannot_be_told_does_not_stop_the_renewals_of_others(
         raise ZeroDivisionError
 
     with (
+        capture_logs() as logs,
         bench.locks.hold("other", ttl_ms=TTL_MS, on_loss="closed") as other,
         bench.locks.hold(NAME, ttl_ms=TTL_MS, on_loss="closed", on_lost=fail),
     ):
@@ -169,6 +170,7 @@ def test_a_holder_who_cannot_be_told_does_not_stop_the_renewals_of_others(
         eventually(lambda: told == [NAME], what="the news")
         until = other.until
         eventually(lambda: other.until > until, what="a further renewal")
+    assert [log["event"] for log in logs] == ["lock.lost", "ticker.failed"]
     assert bench.sample("lost_total") == 1
 
 
