@@ -5,6 +5,9 @@ those that grant, and take from the time to live what the asking took and what c
 What it cannot give is a fence: no server sees every acquisition, so numbers minted by quorums can
 fall. Where two writers at once would do harm, let the database judge, as the scheduled runs do.
 
+Acquiring again with a token of one's own is safe on one primary, not here: what a majority does not
+confirm is released everywhere, a lease held since before included.
+
 A server that restarts empty forgets its leases, and may then grant one that a majority still
 counts on: keep it down for longer than the longest lease, or let it write every change to disk.
 """
