@@ -67,18 +67,19 @@ class LockService:
             wait_ms: how long all tries may take together, ms, where `retries` is not 0. A release
                 wakes the one who waits
                 longest; a dead holder's lock is tried for at the end of its lease.
-            token: the caller's own, to get its own lease and fence back; by default a new one.
+            token: the caller's own, to get its own lease and fence back; by default a new one. A
+                majority of servers takes none.
 
         Raises:
             LockBusy: another token holds it.
             CoordinationError: Redis gave no answer. A lease that it may have given to a token made
                 here is given back; one of the caller's own token may be held since before.
-            InvalidInput: a name or time that cannot be.
+            InvalidInput: a name, time or token that cannot be.
         """
         check_name(name)
-        _check_ttl(ttl_ms)
-        if wait_ms < 0:
-            raise InvalidInput(f"Nobody can wait for {wait_ms} ms.")
+        _check_times(ttl_ms, wait_ms)
+        if token is not None and not self._store.repeatable:
+            raise InvalidInput("Locks kept by a majority of servers take no token of one's own.")
         tries, asking = _Tries(retries, wait_ms), token or secrets.token_hex(16)
         may_be_ours, number = False, 0
         while True:
@@ -94,6 +95,8 @@ class LockService:
                 if may_be_ours and token is None:
                     self._give_back(name, asking, ttl_ms)
                 raise said if isinstance(said, CoordinationError) else _busy(name)
+            if not self._store.repeatable:
+                asking = self._new_token(name, asking, ttl_ms, said)
             self._wait(name, said, tries, number)
             number += 1
 
@@ -200,6 +203,14 @@ class LockService:
                 return
         tries.back_off(number)
 
+    def _new_token(
+        self, name: str, asked: str, ttl_ms: int, said: Taken | CoordinationError
+    ) -> str:
+        """For the next try; what the last one may have got where it was not heard is owed."""
+        if isinstance(said, CoordinationError):
+            self._owe_release(name, asked, ttl_ms)
+        return secrets.token_hex(16)
+
     def _give_back(self, name: str, token: str, ttl_ms: int) -> None:
         """An acquisition without an answer may have happened, and nobody else knows its token."""
         try:
@@ -267,6 +278,8 @@ def check_name(name: str) -> str:
     return name
 
 
-def _check_ttl(ttl_ms: int) -> None:
+def _check_times(ttl_ms: int, wait_ms: int) -> None:
+    if wait_ms < 0:
+        raise InvalidInput(f"Nobody can wait for {wait_ms} ms.")
     if not 1 <= ttl_ms <= MOST_TTL_MS:
         raise InvalidInput(f"A lock's time is 1 to {MOST_TTL_MS} ms, not {ttl_ms}.")

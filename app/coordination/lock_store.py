@@ -31,7 +31,13 @@ class Taken(NamedTuple):
 
 
 class LockStore(Protocol):
-    """Every method raises CoordinationError where there was no usable answer."""
+    """Every method raises CoordinationError where there was no usable answer.
+
+    `repeatable`: whether a token that has asked may ask again, and gets its own lease back.
+    """
+
+    @property
+    def repeatable(self) -> bool: ...
 
     def take(self, name: str, token: str, *, ttl_ms: int, wait_ms: int) -> Granted | Taken:
         """Ask once. `wait_ms`: how long the caller will then stay in `wait`; 0 not at all."""
@@ -56,6 +62,8 @@ class PrimaryStore:
     Args:
         holder: this instance, for operators to read.
     """
+
+    repeatable = True
 
     def __init__(self, client: Scripting, scripts: ScriptRegistry, *, holder: str) -> None:
         self._client, self._holder = client, holder

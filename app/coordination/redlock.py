@@ -5,8 +5,8 @@ those that grant, and take from the time to live what the asking took and what c
 What it cannot give is a fence: no server sees every acquisition, so numbers minted by quorums can
 fall. Where two writers at once would do harm, let the database judge, as the scheduled runs do.
 
-Acquiring again with a token of one's own is safe on one primary, not here: what a majority does not
-confirm is released everywhere, a lease held since before included.
+No token asks twice. What a majority does not confirm is released everywhere: that would give away a
+lease held since before, and a release that comes late would take a vote from the next try.
 
 A server that restarts empty forgets its leases, and may then grant one that a majority still
 counts on: keep it down for longer than the longest lease, or let it write every change to disk.
@@ -36,6 +36,8 @@ class Redlock:
         stores: one for each server, which share nothing. All are asked at the same time, so that
             hung ones cost their time-out once; the breakers of their clients spare even that.
     """
+
+    repeatable = False
 
     def __init__(self, stores: Sequence[LockStore]) -> None:
         self._stores, self._quorum = stores, len(stores) // 2 + 1

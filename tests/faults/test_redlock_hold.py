@@ -7,7 +7,9 @@ import time
 import pytest
 
 from app.coordination.lease import Lease, LeaseState
-from app.errors import LockLost, RedisUnavailable
+from app.coordination.lock_store import Granted, Taken
+from app.coordination.redlock import Redlock
+from app.errors import InvalidInput, LockBusy, LockLost, RedisUnavailable
 from tests.faults.conftest import Sites
 from tests.support.majority import Link, Majority, Site
 from tests.support.waiting import eventually
@@ -122,3 +124,29 @@ def _told_until(lease: Lease, *, ttls: float, other: Site, name: str) -> list[st
 
     eventually(is_old, what="the lease to be old")
     return told
+
+
+def test_a_majority_takes_no_token_of_the_callers_own(site: Sites, name: str) -> None:
+    with pytest.raises(InvalidInput, match="no token of one's own"):
+        site().locks.acquire(name, ttl_ms=60_000, token="mine")
+
+
+def test_every_try_of_a_majority_has_a_token_of_its_own(
+    site: Sites, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release of the first that comes late takes nothing from the second."""
+    asked: list[str] = []
+    take = Redlock.take
+
+    def noted(
+        self: Redlock, name: str, token: str, *, ttl_ms: int, wait_ms: int
+    ) -> Granted | Taken:
+        asked.append(token)
+        return take(self, name, token, ttl_ms=ttl_ms, wait_ms=wait_ms)
+
+    monkeypatch.setattr(Redlock, "take", noted)
+    one, other = site(), site()
+    assert one.ask(name) == "granted"
+    with pytest.raises(LockBusy):
+        other.locks.acquire(name, ttl_ms=60_000, retries=2)
+    assert len(asked) == len(set(asked)) == 4
