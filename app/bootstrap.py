@@ -21,15 +21,20 @@ from app.coordination import deployment, purposes
 from app.coordination.absent import Scripting
 from app.coordination.cache import MemoryCache, RedisCache
 from app.coordination.cron import CronClaims
+from app.coordination.deny_memo import DenyMemo
+from app.coordination.fleet import Fleet
 from app.coordination.lock import LockService
 from app.coordination.lock_store import LockStore, PrimaryStore
-from app.coordination.rate_limit import MemoryRates, Rates, RedisRates
+from app.coordination.memory_rates import MemoryRates
+from app.coordination.rate_limit import OnLoss, RedisRates
+from app.coordination.rates import Rates
 from app.coordination.redlock import Redlock
 from app.coordination.scripts import ScriptRegistry
 from app.db.engine import Database
 from app.metrics import Metrics
 from app.services.accounts import AccountService
 from app.services.imports import ImportService
+from app.services.limit_rules import LimitRules
 from app.services.ports import Cache
 from app.services.projects import ProjectService
 from app.services.stats import StatsService
@@ -52,6 +57,8 @@ class Container:
     locks: LockService
     claims: CronClaims
     rates: Rates
+    fleet: Fleet
+    limit_rules: LimitRules
     cache: Cache
     accounts: AccountService
     projects: ProjectService
@@ -81,6 +88,8 @@ class Container:
         deployment.load_at_start(self.settings, self.scripts)
 
     def close(self) -> None:
+        self.fleet.leave()
+        self.limit_rules.close()
         self.redis.close()
         self.db.close()
 
@@ -104,6 +113,7 @@ def build(settings: Settings) -> Container:
         on_retry=metrics.db_retries.inc,
     )
     cache = _cache(settings, redis.cache, scripts, metrics)
+    fleet = Fleet(redis.limiter, scripts, identity=identity)
     return Container(
         settings=settings,
         identity=identity,
@@ -113,7 +123,9 @@ def build(settings: Settings) -> Container:
         db=db,
         locks=LockService(_lock_store(redis, scripts, holder=identity), metrics),
         claims=CronClaims(redis.lock, scripts, holder=identity),
-        rates=RedisRates(redis.limiter, scripts) if settings.has_redis else MemoryRates(),
+        rates=_rates(settings, redis.limiter, scripts, fleet),
+        fleet=fleet,
+        limit_rules=LimitRules(db),
         cache=cache,
         accounts=AccountService(db, PasswordHasher(), settings.session_ttl_s),
         projects=ProjectService(db, cache),
@@ -122,6 +134,13 @@ def build(settings: Settings) -> Container:
         imports=ImportService(db, cache),
         sweep=SweepService(cache),
     )
+
+
+def _rates(settings: Settings, client: Scripting, scripts: ScriptRegistry, fleet: Fleet) -> Rates:
+    if not settings.has_redis:
+        return MemoryRates()
+    on_loss = OnLoss(settings.limits_on_loss)
+    return DenyMemo(RedisRates(client, scripts, on_loss=on_loss, fleet_size=lambda: fleet.size))
 
 
 def _lock_store(redis: purposes.Purposes, scripts: ScriptRegistry, *, holder: str) -> LockStore:

@@ -12,10 +12,9 @@ import re
 import socket
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -24,85 +23,22 @@ from pydantic import (
     model_validator,
 )
 
+from app.config_values import (
+    LIMITS_TAKES,
+    REDIS_URL_TAKES,
+    DatabaseUrl,
+    LimitList,
+    NetworkList,
+    Node,
+    NodeList,
+    RedisUrl,
+    RedisUrlList,
+    listed,
+)
 from app.errors import ConfigError
 
 DEFAULT_SECRET_KEY = "development-only-secret-key-change-me"
 _SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN")
-# At most 9 digits of hits, 3 of units: what the script can count.
-_LIMIT = re.compile(
-    r"^\s*[1-9]\d{0,8}\s*(/|per)\s*([1-9]\d{0,2}\s*)?(second|minute|hour|day|month|year)s?\s*$"
-)
-
-
-def _split(url: str) -> SplitResult:
-    if url.strip() != url:
-        raise ValueError("white space")
-    return urlsplit(url)
-
-
-def _redis_url(value: str) -> str:
-    parts = _split(value)
-    path = parts.path.strip("/")
-    # `port` raises ValueError itself for what is no port.
-    is_server = parts.scheme in ("redis", "rediss") and parts.hostname and parts.port != 0
-    if not (is_server and (path.isdecimal() or not path)) and not (parts.scheme == "unix" and path):
-        raise ValueError("not a Redis URL")
-    return value
-
-
-def _database_url(value: str) -> str:
-    parts = _split(value)
-    is_file = value.startswith("sqlite:///") and len(value) > len("sqlite:///")
-    is_server = parts.scheme in ("postgresql", "postgresql+psycopg") and value.count("://") == 1
-    if not is_file and not (is_server and parts.netloc and parts.port != 0):
-        raise ValueError("not a database URL")
-    return value
-
-
-def _limit_list(value: str) -> str:
-    if not all(_LIMIT.match(part) for part in value.split(";")):
-        raise ValueError("not a list of limits")
-    return value
-
-
-def _node(value: str) -> str:
-    host, _, port = value.strip().rpartition(":")
-    if not host or not port.isdecimal() or not port.isascii() or not 0 < int(port) < 65_536:
-        raise ValueError("not host:port")
-    return value
-
-
-def _nodes(value: str) -> str:
-    return ",".join(map(_node, value.split(",")))
-
-
-def _redis_urls(value: str) -> str:
-    servers = [_server(_redis_url(url)) for url in _listed(value)]
-    if len(set(servers)) < max(3, len(servers)) or any("," in host for host, _ in servers):
-        raise ValueError("not three different servers")
-    return value
-
-
-def _listed(urls: str) -> list[str]:
-    """The URLs of a list; a comma inside a password does not part them."""
-    return re.split(r",(?=\w+://)", urls)
-
-
-def _server(url: str) -> tuple[str, int]:
-    """Whom a URL means: another user or database is no other server."""
-    parts = urlsplit(url)
-    return parts.hostname or parts.path, parts.port or 6379
-
-
-RedisUrl = Annotated[str, AfterValidator(_redis_url)]
-DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
-LimitList = Annotated[str, AfterValidator(_limit_list)]
-RedisUrlList = Annotated[str, AfterValidator(_redis_urls)]
-Node = Annotated[str, AfterValidator(_node)]
-NodeList = Annotated[str, AfterValidator(_nodes)]
-
-_REDIS_URL_TAKES = "redis://, rediss:// or unix://, such as redis://user:password@host:6379/0"
-_LIMITS_TAKES = "limits joined by ';', such as 300/minute;5000/hour"
 
 
 def _var(name: str, default: Any, takes: str, **checks: Any) -> Any:
@@ -151,7 +87,7 @@ class Settings(BaseModel):
     db_pool_size: int = _var("DB_POOL_SIZE", 6, "a whole number, 1 to 200", ge=1, le=200)
     db_pool_timeout_ms: int = _ms("DB_POOL_TIMEOUT", 2_000)
 
-    redis_url: RedisUrl | None = _var("REDIS_URL", None, _REDIS_URL_TAKES)
+    redis_url: RedisUrl | None = _var("REDIS_URL", None, REDIS_URL_TAKES)
     redis_host: str | None = _var("REDIS_HOST", None, "a host name or address", min_length=1)
     redis_port: int = _var("REDIS_PORT", 6379, "a port number, 1 to 65535", ge=1, le=65_535)
     redis_username: str | None = _var("REDIS_USERNAME", None, "the name of an ACL user")
@@ -166,11 +102,11 @@ class Settings(BaseModel):
     redis_sentinel_service: str = _var(
         "REDIS_SENTINEL_SERVICE", "mymaster", "the name that the sentinels watch", min_length=1
     )
-    cache_redis_url: RedisUrl | None = _var("CACHE_REDIS_URL", None, _REDIS_URL_TAKES)
+    cache_redis_url: RedisUrl | None = _var("CACHE_REDIS_URL", None, REDIS_URL_TAKES)
     lock_redis_urls: RedisUrlList | None = _var(
         "LOCK_REDIS_URLS", None, "three or more URLs of independent servers, joined by ','"
     )
-    queue_redis_url: RedisUrl | None = _var("QUEUE_REDIS_URL", None, _REDIS_URL_TAKES)
+    queue_redis_url: RedisUrl | None = _var("QUEUE_REDIS_URL", None, REDIS_URL_TAKES)
 
     limiter_timeout_ms: int = _ms("LIMITER_TIMEOUT_MS", 50)
     cache_timeout_ms: int = _ms("CACHE_TIMEOUT_MS", 75)
@@ -180,9 +116,19 @@ class Settings(BaseModel):
         "REDIS_MAX_CONNECTIONS", 64, "a whole number, 1 to 10000 for each purpose", ge=1, le=10_000
     )
 
-    limit_reads: LimitList = _var("RATE_LIMIT_READS", "600/minute;20000/hour", _LIMITS_TAKES)
-    limit_writes: LimitList = _var("RATE_LIMIT_WRITES", "120/minute;3000/hour", _LIMITS_TAKES)
-    limit_login: LimitList = _var("RATE_LIMIT_LOGIN", "20/minute;200/hour", _LIMITS_TAKES)
+    limit_reads: LimitList = _var("RATE_LIMIT_READS", "600/minute;20000/hour", LIMITS_TAKES)
+    limit_writes: LimitList = _var("RATE_LIMIT_WRITES", "120/minute;3000/hour", LIMITS_TAKES)
+    limit_batch: LimitList = _var("RATE_LIMIT_BATCH", "1000/minute;20000/hour", LIMITS_TAKES)
+    limit_login: LimitList = _var("RATE_LIMIT_LOGIN", "20/minute;200/hour", LIMITS_TAKES)
+    limit_login_account: LimitList = _var(
+        "RATE_LIMIT_LOGIN_ACCOUNT", "10/minute;50/hour", LIMITS_TAKES
+    )
+    limits_on_loss: Literal["open", "local", "closed"] = _var(
+        "RATELIMIT_ON_LOSS", "open", "open, local or closed"
+    )
+    trusted_proxies: NetworkList | None = _var(
+        "TRUSTED_PROXIES", None, "networks joined by ',', such as 10.0.0.0/8,192.168.1.7"
+    )
 
     session_ttl_s: int = _seconds("SESSION_TTL_S", 30 * 86_400)
     cache_ttl_s: int = _seconds("CACHE_TTL_S", 5, most=3_600)
@@ -264,7 +210,7 @@ class Settings(BaseModel):
     @property
     def lock_urls(self) -> tuple[str, ...]:
         """The independent servers that keep locks by majority; empty where one Redis keeps them."""
-        return tuple(_listed(self.lock_redis_urls)) if self.lock_redis_urls else ()
+        return tuple(listed(self.lock_redis_urls)) if self.lock_redis_urls else ()
 
     @property
     def has_redis(self) -> bool:
@@ -282,7 +228,7 @@ def _shown(variable: str, value: str) -> str:
     if _SECRET_NAMES.search(variable):
         return f"{len(value)} characters"
     if variable == "LOCK_REDIS_URLS":
-        return repr(",".join(map(shown_url, _listed(value))))
+        return repr(",".join(map(shown_url, listed(value))))
     return repr(shown_url(value))
 
 

@@ -96,7 +96,14 @@ class Metrics:
             "lock_unprotected_total", "Passages without a lock while Redis was away."
         )
         self.limits = self._counter(
-            "rate_limit_decisions_total", "Requests decided.", "endpoint", "outcome"
+            "rate_limit_decisions_total",
+            "Requests at a limit: allowed, near, denied, shadow_denied, uncounted.",
+            *("endpoint", "policy", "outcome"),
+        )
+        self.limits_here = self._counter(
+            "rate_limit_decided_here_total",
+            "Requests decided without Redis: by a denial remembered, or by this process's share.",
+            *("endpoint", "by"),
         )
         self.cache = self._counter("cache_events_total", "What the cache did.", "event")
 

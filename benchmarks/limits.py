@@ -21,14 +21,16 @@ from limits.strategies import MovingWindowRateLimiter
 
 from app.coordination import keys
 from app.coordination.client import ScriptClient, from_url
-from app.coordination.rate_limit import Limit, RedisRates
+from app.coordination.deny_memo import DenyMemo
+from app.coordination.rate_limit import RedisRates
+from app.coordination.rates import Limit
 from app.coordination.scripts import Call, ScriptRegistry
 from app.metrics import Metrics
 from benchmarks.measuring import interleaved, main, percentiles_us, ratio, versions
 from tests.support.redis_servers import Valkey
 
 ROUNDS, CALLS = 200, 5
-TRIES = 100_000
+TRIES, WAITING = 100_000, 1_000
 AMOUNTS = {"minute": (2_000, 60), "hour": (5_000, 3_600), "day": (10_000, 86_400)}
 
 
@@ -42,6 +44,8 @@ def measure() -> dict[str, Any]:
             "round_trips_3_limits": _round_trips(raw, rates),
             **_times(server.url, raw, rates),
             **_over_admitted(client, scripts),
+            **_denials(rates),
+            **_waits(rates),
             "bytes_per_key_5000_per_hour": _bytes_of_a_full_key(raw, client, scripts),
             "versions": {
                 "valkey": raw.info("server").get("valkey_version", raw.info()["redis_version"]),
@@ -99,7 +103,7 @@ def _over_admitted(client: ScriptClient, scripts: ScriptRegistry) -> dict[str, i
     dice = random.Random(20)
     for amount, window_ms in ((10, 50), (64, 200), (100, 500), (1_000, 1_000)):
         key = keys.rate(f"adversary:{amount}", "limit")
-        call = Call(scripts["rate_admit.v1"], [key], [amount, window_ms, 1])
+        call = Call(scripts["rate_admit.v2"], [key], [amount, window_ms, 1, 0])
         times: list[int] = []
         for _ in range(TRIES // 4 // 50):
             for burst in _split(50, dice):
@@ -115,10 +119,40 @@ def _over_admitted(client: ScriptClient, scripts: ScriptRegistry) -> dict[str, i
     return {"tries": tries, "admitted": admitted, "over_admitted": over}
 
 
+def _denials(rates: RedisRates) -> dict[str, float]:
+    """Denials a second with the memo and without, interleaved."""
+    limit = [Limit("reads/1/1/hour", 1, 3_600_000)]
+    memo = DenyMemo(rates)
+    for who in ("plain", "remembered"):
+        rates.admit(who, limit)
+    works = {
+        "plain": lambda: rates.admit("plain", limit),
+        "remembered": lambda: memo.admit("remembered", limit),
+    }
+    seconds = interleaved(works, rounds=ROUNDS, calls=CALLS)
+    return {"deny_memo_ratio": ratio(seconds, "plain", "remembered", calls=CALLS)}
+
+
+def _waits(rates: RedisRates) -> dict[str, float]:
+    """Clients that were denied wait as long as they were told: the share that is then admitted."""
+    limit = [Limit("reads/2/1/second", 2, 1_000)]
+    waiting: list[tuple[float, str]] = []
+    for number in range(WAITING):
+        who = f"waits:{number}"
+        while (told := rates.admit(who, limit)).admitted:
+            pass
+        waiting.append((time.monotonic() + told.retry_after_s, who))
+    admitted = 0
+    for until, who in waiting:
+        time.sleep(max(0.0, until - time.monotonic()))
+        admitted += rates.admit(who, limit).admitted
+    return {"waiting_clients": WAITING, "retry_after_truthful": admitted / WAITING}
+
+
 def _bytes_of_a_full_key(raw: redis.Redis, client: ScriptClient, scripts: ScriptRegistry) -> int:
     """5,000 hits spread over a whole window, which is 3.6 s here: entries are of fixed width."""
     key = keys.rate("account:0198f0c2-0000-7000-8000-000000000000", "reads/5000/1/hour")
-    call = Call(scripts["rate_admit.v1"], [key], [5_000, 3_600, 1])
+    call = Call(scripts["rate_admit.v2"], [key], [5_000, 3_600, 1, 0])
     for _ in range(100):
         client.call_many([call] * 50)
         time.sleep(0.0355)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from flask import Flask, current_app, request
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
@@ -12,6 +15,18 @@ from app.errors import InvalidInput
 def install(app: Flask, _container: Container) -> None:
     """Check the body of every handler that takes one."""
     app.before_request(_check)
+
+
+def peeked() -> Mapping[str, Any]:
+    """The object in the body, for what looks before it is checked; empty where there is none.
+
+    Whatever is wrong with the body is told by `_check`.
+    """
+    try:
+        found = request.get_json(silent=True)
+    except Exception:  # of the server too: it parses chunks as they are read
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _check() -> None:

@@ -1,171 +1,182 @@
 """Flask-Limiter as the front of `coordination.rate_limit`: one decision for a whole request.
 
 Flask-Limiter evaluates limits one by one and asks its storage for each. Here, all of them are
-decided together first, and the storage answers from the request's memo. So its defaults,
-decorators, exemptions and callbacks go on working, at the price of one round trip.
+decided together first, the route's decorated ones included, and the storage answers from the
+request's memo (`rate_storage`). So its defaults, decorators, exemptions and callbacks go on
+working, at the price of one round trip, and a request that any of them denies is counted by none.
+
+A limit with `deduct_when` is reserved before the request and refunded after it where it must not be
+deducted: two requests at once cannot both take the last place.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable
+from itertools import chain
 from typing import Any
 
-from flask import g, request
-from flask_limiter import Limiter
+from flask import Response, current_app, request
+from flask_limiter import ExemptionScope, Limiter
 from flask_limiter._limits import RuntimeLimit
-from limits.storage import MovingWindowSupport, Storage
+from flask_limiter.constants import ConfigVars
+from flask_limiter.util import get_qualified_name
 
-from app.coordination.rate_limit import Decision, Limit, Rates, Standing
-from app.errors import CoordinationError
+from app.api.rate_storage import SCHEME, Named, limit_of, memo
+from app.coordination.rates import Rates
+from app.errors import InvalidInput
 
-SCHEME = "taskflow"
-
-
-class Memo:
-    """What was decided for this request, by Flask-Limiter's key of each limit.
-
-    A limit that nobody counted (Redis was away) is remembered as None, and passes.
-    """
-
-    def __init__(self) -> None:
-        self.standings: dict[str, Standing | None] = {}
-        self.retry_after_s = 0
-
-    def decide(self, rates: Rates, limits: Sequence[tuple[str, Limit]]) -> None:
-        """Decide the limits of each identity together; after a denial, ask no further identity."""
-        by_identity: dict[str, list[tuple[str, Limit]]] = {}
-        for key, limit in limits:
-            by_identity.setdefault(split(key)[0], []).append((key, limit))
-        admitted = True
-        for identity, group in by_identity.items():
-            if not admitted:
-                self.standings.update((key, None) for key, _ in group)
-                continue
-            decision = rates.admit(identity, [limit for _, limit in group])
-            admitted = decision.admitted
-            self._keep([key for key, _ in group], decision)
-
-    def _keep(self, keys: Sequence[str], decision: Decision) -> None:
-        standings: Sequence[Standing | None] = decision.standings or [None] * len(keys)
-        self.standings.update(zip(keys, standings, strict=True))
-        if not decision.admitted:
-            self.retry_after_s = decision.retry_after_s
+# All are served by the one sliding window, which admits no more than any of them would.
+STRATEGIES = frozenset({"moving-window", "sliding-window-counter", "fixed-window"})
 
 
-def memo() -> Memo:
-    """The current request's memo."""
-    if "rate_memo" not in g:
-        g.rate_memo = Memo()
-    found: Memo = g.rate_memo
-    return found
+@dataclasses.dataclass(eq=True, unsafe_hash=True)
+class ModalLimit(RuntimeLimit):
+    """A limit of Flask-Limiter's with our two modes."""
 
-
-def split(key: str) -> tuple[str, str]:
-    """Identity and limit's name out of Flask-Limiter's `LIMITER/<identity>/<scope>/…` key."""
-    _, identity, name = key.split("/", 2)
-    return identity, name
+    exact: bool = False
+    shadow: bool = False
 
 
 class OneCallLimiter(Limiter):
     """Decides all limits of a request before Flask-Limiter looks at them one by one.
 
-    `_Limiter__evaluate_limits` is a private hook of version 4.1; a test holds on to it.
+    `_Limiter__evaluate_limits` and `_Limiter__check_conditional_deductions` are private hooks of
+    version 4.1; a test holds on to them.
 
     Args:
         never_open: scopes whose limits hold without Redis too, by each process for itself.
+        strategy: any of Flask-Limiter's names; all mean the sliding window.
+
+    Raises:
+        InvalidInput: a strategy that is none, here or in `RATELIMIT_STRATEGY`.
     """
 
     def __init__(
-        self, rates: Rates, *, never_open: Container[str] = frozenset(), **options: Any
+        self,
+        rates: Rates,
+        *,
+        never_open: Container[str] = frozenset(),
+        strategy: str = "moving-window",
+        **options: Any,
     ) -> None:
+        _check_strategy(strategy)
         options["storage_uri"] = f"{SCHEME}://"
         options["storage_options"] = {"rates": rates}
         super().__init__(strategy="moving-window", **options)
         self._rates, self._never_open = rates, never_open
 
-    def _Limiter__evaluate_limits(self, endpoint: str, limits: list[RuntimeLimit]) -> None:  # noqa: N802  the library's name
-        applying = [_frozen(each) for each in limits if not (each.is_exempt or each.method_exempt)]
-        # A limit that is deducted after the answer is only looked at now, by Flask-Limiter itself.
-        at_once = [each for each in applying if not each.deduct_when]
-        memo().decide(self._rates, [self._named(endpoint, each) for each in at_once])
-        super()._Limiter__evaluate_limits(endpoint, applying)  # type: ignore[misc]  # private
+    def init_app(self, app: Any) -> None:
+        _check_strategy(app.config.get(ConfigVars.STRATEGY) or "moving-window")
+        super().init_app(app)
 
-    def _named(self, endpoint: str, each: RuntimeLimit) -> tuple[str, Limit]:
-        scope = each.scope_for(endpoint, request.method)
-        parts = [each.key_func(), scope]
-        if self._key_prefix:
-            parts.insert(0, self._key_prefix)
-        key = each.limit.key_for(*parts)
-        limit = _limit(key, each.limit.amount, each.limit.get_expiry(), each.deduction_amount)
-        return key, limit._replace(never_open=scope in self._never_open)
+    def _check_request_limit(
+        self, callable_name: str | None = None, in_middleware: bool = True
+    ) -> None:
+        memo().before_the_route = in_middleware
+        super()._check_request_limit(callable_name, in_middleware)
+
+    def _Limiter__evaluate_limits(self, endpoint: str, limits: list[RuntimeLimit]) -> None:  # noqa: N802  the library's name
+        ours = memo()
+        now = self._named(endpoint, limits)
+        ahead = self._ahead(endpoint) if ours.before_the_route else {}
+        ahead = {key: each for key, each in ahead.items() if key not in now}
+        open_ = {key: each for key, each in {**now, **ahead}.items() if key not in ours.ahead}
+        ours.ahead = (ours.ahead | ahead.keys()) - now.keys()
+        asked = [named for _, named in open_.values()]
+        probes = []
+        if asked or ours.before_the_route:  # what was decided ahead was probed ahead too
+            probes = self._probes(endpoint, [each for each, _ in open_.values()])
+        passes = ours.decide(self._rates, asked + probes)
+        ours.expect(asked)
+        # Who is denied is told so at once, by whichever limit, before the route validates anything.
+        judged = now if passes else {**now, **ahead}
+        super()._Limiter__evaluate_limits(endpoint, [each for each, _ in judged.values()])  # type: ignore[misc]  # private
+
+    def _Limiter__check_conditional_deductions(self, response: Response) -> None:  # noqa: N802  the library's name
+        for limit, args in self.context.conditional_deductions.items():
+            if limit.deduct_when:
+                key = limit.limit.key_for(*args)
+                if limit.deduct_when(response):
+                    memo().keep(key)
+                else:
+                    memo().refund(self._rates, key)
+
+    def _ahead(self, endpoint: str) -> dict[str, tuple[RuntimeLimit, Named]]:
+        """What the decorators of the route will ask for, as far as it can be told by now.
+
+        A function of theirs that needs what a later hook provides is asked within the route.
+        """
+        found: dict[str, tuple[RuntimeLimit, Named]] = {}
+        with contextlib.suppress(Exception):
+            for each in self._decorated(endpoint):
+                with contextlib.suppress(Exception):
+                    found |= self._named(endpoint, [each])
+        return found
+
+    def _decorated(self, endpoint: str) -> list[RuntimeLimit]:
+        """The limits of the route's decorators, if anything is to be asked at all."""
+        view = current_app.view_functions.get(endpoint)
+        name = get_qualified_name(view) if view else ""
+        filtered = not self.enabled or any(exempts() for exempts in self._request_filters)
+        if name not in self._marked_for_limiting or filtered:
+            return []
+        defaults, decorated = self.limit_manager.resolve_limits(
+            current_app, endpoint, request.blueprint, name, False, True
+        )
+        return [*defaults, *decorated]
+
+    def _probes(self, endpoint: str, limits: Iterable[RuntimeLimit]) -> list[Named]:
+        """The limits on being limited: they may deny, and take nothing of a request that passes."""
+        scope = self.limit_manager.exemption_scope(current_app, endpoint, request.blueprint)
+        if ExemptionScope.META & scope:
+            return []
+        own = (each.meta_limits or () for each in limits)
+        found = [each for each in chain(*self._meta_limits, *own) if not each.is_exempt]
+        return [self._probe(endpoint, each) for each in found]
+
+    def _probe(self, endpoint: str, each: RuntimeLimit) -> Named:
+        key = each.limit.key_for(each.key_func(), each.scope_for(endpoint, None))
+        limit = limit_of(key, each.limit.amount, each.limit.get_expiry(), each.deduction_amount)
+        return Named(key, limit._replace(probe=True))
+
+    def _named(
+        self, endpoint: str, limits: Iterable[RuntimeLimit]
+    ) -> dict[str, tuple[RuntimeLimit, Named]]:
+        """Those that apply, by key: with key and cost called once, and asked for as decided."""
+        found = {}
+        for each in limits:
+            if each.is_exempt or each.method_exempt:
+                continue
+            frozen = _frozen(each)
+            named = self._name(endpoint, frozen)
+            if named:
+                found[named.key] = frozen, named
+        return found
+
+    def _name(self, endpoint: str, each: RuntimeLimit) -> Named | None:
+        who, scope = each.key_func(), each.scope_for(endpoint, request.method)
+        if not who or not scope:
+            return None  # Flask-Limiter logs it and passes it by
+        key = each.limit.key_for(*([self._key_prefix] if self._key_prefix else []), who, scope)
+        limit = limit_of(key, each.limit.amount, each.limit.get_expiry(), each.deduction_amount)
+        limit = limit._replace(
+            never_open=scope in self._never_open,
+            exact=getattr(each, "exact", False),
+            shadow=getattr(each, "shadow", False),
+        )
+        return Named(key, limit, reserved=each.deduct_when is not None)
 
 
 def _frozen(each: RuntimeLimit) -> RuntimeLimit:
-    """With key and cost called once: Flask-Limiter must ask for exactly what was decided."""
-    if each.scope is not None and each.shared and not callable(each.cost):
-        return each
     key, cost = each.key_func(), each.deduction_amount
     return dataclasses.replace(
         each, key_func=lambda: key, cost=cost, exempt_when=None, methods=None
     )
 
 
-def _limit(key: str, amount: int, window_s: int, cost: int) -> Limit:
-    return Limit(split(key)[1], amount, window_s * 1000, cost)
-
-
-class ScriptStorage(Storage, MovingWindowSupport):
-    """What Flask-Limiter asks: answered from the memo, or decided alone where it is not there."""
-
-    STORAGE_SCHEME = [SCHEME]  # noqa: RUF012  the library's attribute
-
-    def __init__(
-        self, uri: str | None = None, wrap_exceptions: bool = False, *, rates: Rates
-    ) -> None:
-        super().__init__(uri, wrap_exceptions)
-        self._rates = rates
-
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        return CoordinationError
-
-    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Whether this limit lets the request pass."""
-        standing = self._standing(key, limit, expiry, amount)
-        return standing is None or not standing.denied
-
-    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """Start of the window (seconds since the epoch) and hits in it."""
-        standing = self._standing(key, limit, expiry, 0)
-        if standing is None:
-            return time.time(), 0
-        return time.time() + standing.reset_ms / 1000 - expiry, limit - standing.remaining
-
-    def check(self) -> bool:
-        return True
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        raise NotImplementedError("only the moving-window strategy is served")
-
-    def get(self, key: str) -> int:
-        raise NotImplementedError("only the moving-window strategy is served")
-
-    def get_expiry(self, key: str) -> float:
-        raise NotImplementedError("only the moving-window strategy is served")
-
-    def reset(self) -> int | None:
-        raise NotImplementedError("counts of limits end with their windows")
-
-    def clear(self, key: str) -> None:
-        raise NotImplementedError("counts of limits end with their windows")
-
-    def _standing(self, key: str, amount: int, expiry: int, cost: int) -> Standing | None:
-        decided = memo().standings
-        if key in decided:
-            return decided[key]
-        decision = self._rates.admit(split(key)[0], [_limit(key, amount, expiry, cost)])
-        if not decision.admitted:
-            memo().retry_after_s = decision.retry_after_s
-        return decision.standings[0] if decision.standings else None
+def _check_strategy(strategy: str) -> None:
+    if strategy not in STRATEGIES:
+        known = ", ".join(sorted(STRATEGIES))
+        raise InvalidInput(f"The strategy of rate limits is one of {known}, not {strategy!r}.")

@@ -46,6 +46,7 @@ TABLE: Mapping[type[TaskFlowError], Kind] = {
     errors.PreconditionFailed: Kind(412, "stale-version", "It has changed since it was read"),
     errors.InvalidInput: Kind(422, "invalid-input", "The input cannot be taken"),
     errors.PreconditionRequired: Kind(428, "version-needed", "A change needs If-Match"),
+    errors.LimitsUnavailable: Kind(503, "limits-unavailable", "Rate limits cannot be decided"),
     errors.CoordinationError: Kind(503, "redis-unavailable", "Redis is not available"),
     errors.DatabaseUnavailable: Kind(503, "database-unavailable", "The database is not available"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -41,12 +42,21 @@ def container() -> Container:
     return cast("Container", current_app.extensions["taskflow"])
 
 
+def who_types() -> str:
+    """Whoever gave the command, as the machine knows them; for what is logged."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "unknown"
+
+
 def register(app: Flask) -> None:
     """Add every command. Imports happen inside: this module is what the commands import."""
     from flask_migrate import Migrate
 
     from app.cli.cron import cron
     from app.cli.demo import demo
+    from app.cli.limits import limits
     from app.cli.locks import locks
     from app.cli.lua import lua
     from app.cli.users import users
@@ -54,7 +64,7 @@ def register(app: Flask) -> None:
 
     # All that `flask db` needs of a database object is the schema; migrations/env.py connects.
     Migrate(app, db=SimpleNamespace(metadata=Base.metadata), directory=str(MIGRATIONS))
-    for command in (cron, demo, locks, lua, users):
+    for command in (cron, demo, limits, locks, lua, users):
         app.cli.add_command(command)
 
 

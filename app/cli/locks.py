@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 
 import click
 import structlog
 from flask.cli import with_appcontext
 
-from app.cli import Command, Commands, container
+from app.cli import Command, Commands, container, who_types
 from app.coordination.deployment import lock_targets
 from app.coordination.lock import check_name
 from app.coordination.lock_inspection import LockInspection, LockView
@@ -67,7 +66,7 @@ def release(name: str, force: bool, as_json: bool) -> None:  # noqa: ARG001  req
     if click.prompt("The name of the lock again", err=True) != name:
         raise click.ClickException("That is another name; nothing was released.")
     released = inspection.force(seen)
-    _log.warning("lock.forced", lock=name, holder=seen.holder, by=_who(), released=released)
+    _log.warning("lock.forced", lock=name, holder=seen.holder, by=who_types(), released=released)
     if as_json:
         click.echo(json.dumps({"name": name, "released": released, "holder": seen.holder}))
     elif released:
@@ -87,11 +86,3 @@ def _told(view: LockView) -> str:
     held = f"held by {view.holder}, fence {view.fence}, {view.age_s} s old"
     end = f"{(view.left_ms or 0) / 1000:.1f} s left, {view.waiters} waiting"
     return f"{held}, {end}" + (f", on {view.servers} servers" if view.servers > 1 else "")
-
-
-def _who() -> str:
-    """Whoever typed it, as the machine knows them."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "unknown"

@@ -42,6 +42,15 @@ def create(
         click.echo(f"Password: {password}")
 
 
+@users.command()
+@click.argument("email")
+@click.argument("plan")
+def plan(email: str, plan: str) -> None:
+    """Put the account of EMAIL on PLAN, whose limits `flask limits policy` shows."""
+    container().limit_rules.give_plan(email, plan)
+    click.echo(f"{email} is on the plan {plan}.")
+
+
 def new_password() -> str:
     """A password of 144 random bits."""
     return secrets.token_urlsafe(_GENERATED_BYTES)

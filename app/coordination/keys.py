@@ -77,6 +77,34 @@ def rate(identity: str, limit: str) -> str:
     return f"{_PREFIX}:{{{safe(identity)}}}:rate:{safe(limit)}"
 
 
+def rate_reset(identity: str) -> str:
+    return f"{_PREFIX}:{{{safe(identity)}}}:rate-reset"
+
+
+def rates(identity: str | None = None) -> str:
+    """The pattern of an identity's logs, or of everybody's; what a glob reads is escaped."""
+    who = "*" if identity is None else re.sub(r"([*?\[\]\\])", r"\\\1", safe(identity))
+    return f"{_PREFIX}:{{{who}}}:rate:*"
+
+
+_RATE = re.compile(rf"^{_PREFIX}:\{{(?P<identity>[^}}]+)\}}:rate:(?P<limit>.+)$")
+
+
+def rate_of(key: str) -> tuple[str, str]:
+    """Identity and limit's name in the key of a log, as `rates` finds it.
+
+    Raises:
+        ValueError: it is no such key.
+    """
+    found = _RATE.match(key)
+    if not found:
+        raise ValueError(key)
+    return found["identity"], found["limit"]
+
+
+FLEET = f"{_PREFIX}:{{fleet}}:processes"
+
+
 def cache(namespace: str, key: str) -> CacheKeys:
     tag, entry = f"{_PREFIX}:{{{safe(namespace)}}}", safe(key)
     return CacheKeys(f"{tag}:entry:{entry}", f"{tag}:meta", f"{tag}:tags", f"{tag}:fill:{entry}")

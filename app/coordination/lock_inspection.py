@@ -9,13 +9,11 @@ from typing import Any, TypeVar
 from app.coordination import keys
 from app.coordination.client import ScriptClient
 from app.coordination.lock_store import PrimaryStore
+from app.coordination.scan import keys_like
 from app.coordination.scripts import Call, ScriptRegistry
-from app.coordination.topology import Node
 from app.errors import CoordinationError
 
 T = TypeVar("T")
-
-_SCAN = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +104,4 @@ class LockInspection:
 
 def _names(client: ScriptClient) -> set[str]:
     """The names of locks that are held, or were a moment ago."""
-    found: set[str] = set()
-    for node in client.nodes():
-        if node.role == "primary":
-            found |= _names_on(client, node)
-    return found
-
-
-def _names_on(client: ScriptClient, node: Node) -> set[str]:
-    found: set[str] = set()
-    cursor = 0
-    while True:
-        command = ("SCAN", cursor, "MATCH", keys.LOCKS, "COUNT", _SCAN)
-        ((at, page),) = client.on_node(node, [command])
-        found |= {name for key in page if (name := keys.lock_of(key.decode()))}
-        cursor = int(at)
-        if cursor == 0:
-            return found
+    return {name for key in keys_like(client, keys.LOCKS) if (name := keys.lock_of(key))}

@@ -1,185 +1,187 @@
 """Rate limits over a true sliding window: all limits of one identity in one decision.
 
-The decision is `lua/rate_admit.v1.lua`: a coalesced log (exact for limits up to 64) that never
+The decision is `lua/rate_admit.v2.lua`: a coalesced log (exact for limits up to 64) that never
 admits more than the limit in any window, whatever the arrivals, in bounded memory. A denied request
-is counted by none of its limits. Without any Redis configured, `MemoryRates` keeps exact logs for
-one process.
+is counted by none of its limits. Source: the sliding log, with hits of the same window/64 cell kept
+as one entry at the newest one's time.
 """
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import OrderedDict, deque
+import contextlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from enum import StrEnum
+from typing import Any
 
 from app.coordination import keys
 from app.coordination.absent import Scripting
-from app.coordination.scripts import Call, ScriptRegistry
-from app.errors import CoordinationError
+from app.coordination.memory_rates import MemoryRates
+from app.coordination.rates import Asked, DecidedBy, Decision, Limit, Standing
+from app.coordination.scripts import Arg, Call, ScriptRegistry
+from app.errors import CoordinationError, LimitsUnavailable
 
+OWED_MS = 3_600_000  # how long after its decision a refund may still come
 _CUT_OFF = frozenset({"timeout", "budget", "pool"})
 
 
-class Limit(NamedTuple):
-    """`amount` hits in any `window_ms`. `name` tells it from the identity's other limits.
+class OnLoss(StrEnum):
+    """What becomes of a request that Redis cannot decide.
 
-    `cost` is how many hits this request takes; 0 only looks. `never_open`: without Redis it is
-    counted by each process for itself, where others let pass.
+    `OPEN`: it passes, uncounted. `LOCAL`: this process decides by its share of each limit, which is
+    divided among the processes known to be alive. `CLOSED`: 503.
     """
 
-    name: str
-    amount: int
-    window_ms: int
-    cost: int = 1
-    never_open: bool = False
-
-
-class Standing(NamedTuple):
-    """How one limit stands after the decision.
-
-    `reset_ms`: until the oldest hit leaves. `retry_ms`: until the same request would be admitted;
-    0 now, None never (it costs more than the limit).
-    """
-
-    limit: Limit
-    remaining: int
-    reset_ms: int
-    retry_ms: int | None
-
-    @property
-    def denied(self) -> bool:
-        return self.retry_ms != 0
-
-
-class Decision(NamedTuple):
-    """`counted` is False where no one decided: Redis was lost and the request let through."""
-
-    admitted: bool
-    standings: tuple[Standing, ...]
-    at_us: int = 0
-    counted: bool = True
-
-    @property
-    def retry_after_s(self) -> int:
-        """Whole seconds until the same request would be admitted by every limit that denied it."""
-        waits = [
-            s.retry_ms if s.retry_ms is not None else s.limit.window_ms for s in self.standings
-        ]
-        return max(1, -(-max(waits, default=0) // 1000))
-
-
-class Rates(Protocol):
-    def admit(self, identity: str, limits: Sequence[Limit]) -> Decision:
-        """Decide one request of `identity` by all of `limits` at once."""
+    OPEN = "open"
+    LOCAL = "local"
+    CLOSED = "closed"
 
 
 class RedisRates:
-    """One script call for each decision; without Redis, requests are let through uncounted.
+    """One pipeline for each request.
 
-    Two kinds are then counted in this process: limits that must never open, such as that of
-    log-ins; and calls that were cut off while Redis itself is there, because whoever overloads this
-    process would otherwise switch off his own limit.
-    """
+    Two kinds of requests are decided by this process's share whatever `on_loss` says: those with a
+    limit that never opens, such as that of log-ins; and those that were cut off while Redis itself
+    is there, because whoever overloads this process would otherwise switch off his own limit.
 
-    def __init__(self, client: Scripting, scripts: ScriptRegistry) -> None:
-        self._client, self._here = client, MemoryRates()
-        self._script = scripts["rate_admit.v1"]
-
-    def admit(self, identity: str, limits: Sequence[Limit]) -> Decision:
-        try:
-            reply = self._client.call(self._call(identity, limits))
-        except CoordinationError as error:
-            return self._without_redis(identity, limits, error.kind)
-        return _decided(limits, reply)
-
-    def _without_redis(self, identity: str, limits: Sequence[Limit], kind: str) -> Decision:
-        if kind in _CUT_OFF or any(limit.never_open for limit in limits):
-            return self._here.admit(identity, limits)
-        return Decision(admitted=True, standings=(), counted=False)
-
-    def _call(self, identity: str, limits: Sequence[Limit]) -> Call:
-        args = [arg for limit in limits for arg in (limit.amount, limit.window_ms, limit.cost)]
-        return Call(self._script, [keys.rate(identity, limit.name) for limit in limits], args)
-
-
-def _decided(limits: Sequence[Limit], reply: Sequence[int]) -> Decision:
-    standings = tuple(
-        Standing(limit, reply[i], reply[i + 1], None if reply[i + 2] < 0 else reply[i + 2])
-        for limit, i in zip(limits, range(2, len(reply), 3), strict=True)
-    )
-    return Decision(bool(reply[0]), standings, at_us=reply[1])
-
-
-class MemoryRates:
-    """The same decisions for one process alone, by exact logs.
-
-    Bounded: the identities that were quiet longest are forgotten beyond `most_identities`.
+    Args:
+        fleet_size: how many processes are known to be alive, this one included.
     """
 
     def __init__(
         self,
+        client: Scripting,
+        scripts: ScriptRegistry,
         *,
-        most_identities: int = 10_000,
-        clock_us: Callable[[], int] = lambda: time.monotonic_ns() // 1000,
+        on_loss: OnLoss = OnLoss.OPEN,
+        fleet_size: Callable[[], int] = lambda: 1,
     ) -> None:
-        self._most, self._clock_us = most_identities, clock_us
-        self._logs: OrderedDict[str, dict[str, _Log]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._client, self._on_loss, self._fleet_size = client, on_loss, fleet_size
+        self._here = MemoryRates()
+        self._admit = scripts["rate_admit.v2"]
+        self._refund = scripts["rate_refund.v1"]
+        self._reset = scripts["rate_reset.v1"]
 
     def admit(self, identity: str, limits: Sequence[Limit]) -> Decision:
-        with self._lock:
-            now = self._clock_us()
-            logs = self._logs.setdefault(identity, {})
-            self._logs.move_to_end(identity)
-            while len(self._logs) > self._most:
-                self._logs.popitem(last=False)
-            chosen = [logs.setdefault(limit.name, _Log()) for limit in limits]
-            for log, limit in zip(chosen, limits, strict=True):
-                log.forget(now - limit.window_ms * 1000)
-            waits = [log.wait_ms(limit, now) for log, limit in zip(chosen, limits, strict=True)]
-            admitted = all(wait == 0 for wait in waits)
-            for log, limit in zip(chosen, limits, strict=True):
-                if admitted and limit.cost:
-                    log.take(now, limit.cost)
-            standings = tuple(
-                Standing(limit, limit.amount - log.total, log.reset_ms(limit, now), wait)
-                for log, limit, wait in zip(chosen, limits, waits, strict=True)
+        return self.admit_all([(identity, limits)])[0]
+
+    def admit_all(self, asked: Sequence[Asked]) -> list[Decision]:
+        try:
+            replies = self._client.call_many([self._call(*each) for each in asked])
+        except CoordinationError as error:
+            return self._without_redis(asked, error)
+        errors = [reply for reply in replies if isinstance(reply, CoordinationError)]
+        if errors:
+            self._give_back(_decisions(asked, replies))
+            return self._without_redis(asked, errors[0])
+        decisions = _decisions(asked, replies)
+        if not all(each.admitted for each in decisions):
+            decisions = self._give_back(decisions)
+        return decisions
+
+    def refund(self, decision: Decision) -> None:
+        if decision.by is DecidedBy.PROCESS:
+            self._here.refund(_shared_out(decision, self._fleet_size()))
+        elif decision.by is DecidedBy.SERVER and decision.taken:
+            with contextlib.suppress(CoordinationError):
+                self._client.call(self._refund_of(decision))
+
+    def reset(self, identity: str, names: Sequence[str]) -> int:
+        """As `Rates.reset`.
+
+        Raises:
+            CoordinationError: Redis gave no answer; nothing may be forgotten yet.
+        """
+        self._here.reset(identity, names)
+        logs = [keys.rate(identity, name) for name in names]
+        call = Call(self._reset, [keys.rate_reset(identity), *logs], [OWED_MS])
+        return int(self._client.call(call))
+
+    def _give_back(self, decisions: Sequence[Decision]) -> list[Decision]:
+        """Another identity of the same request denied it: what these took goes back."""
+        owed = [each for each in decisions if each.taken]
+        if owed:
+            with contextlib.suppress(CoordinationError):
+                self._client.call_many([self._refund_of(each) for each in owed])
+        return [_untaken(each) if each.taken else each for each in decisions]
+
+    def _without_redis(self, asked: Sequence[Asked], error: CoordinationError) -> list[Decision]:
+        limits = [limit for _, of_identity in asked for limit in of_identity]
+        by_share = (
+            self._on_loss is OnLoss.LOCAL
+            or error.kind in _CUT_OFF
+            or any(limit.never_open for limit in limits)
+        )
+        if by_share:
+            return self._by_share(asked)
+        if self._on_loss is OnLoss.CLOSED:
+            raise LimitsUnavailable("Rate limits cannot be decided now.") from error
+        return [Decision(identity, True, (), by=DecidedBy.NOBODY) for identity, _ in asked]
+
+    def _by_share(self, asked: Sequence[Asked]) -> list[Decision]:
+        size = self._fleet_size()
+        shares = [
+            (identity, [_share(limit, size) for limit in limits]) for identity, limits in asked
+        ]
+        decisions = self._here.admit_all(shares)
+        return [
+            each._replace(
+                standings=tuple(
+                    standing._replace(limit=limit)
+                    for standing, limit in zip(each.standings, limits, strict=True)
+                )
             )
-        return Decision(admitted, standings, at_us=now)
+            for each, (_, limits) in zip(decisions, asked, strict=True)
+        ]
+
+    def _call(self, identity: str, limits: Sequence[Limit]) -> Call:
+        args: list[Arg] = []
+        for limit in limits:
+            args += (limit.amount, limit.window_ms, limit.cost, limit.mode)
+        return Call(self._admit, [keys.rate(identity, limit.name) for limit in limits], args)
+
+    def _refund_of(self, decision: Decision) -> Call:
+        identity, taken = decision.identity, decision.taken
+        args: list[Arg] = [decision.at_us]
+        for limit in taken:
+            args += (limit.cost, limit.window_ms, int(limit.shares_entries))
+        logs = [keys.rate(identity, limit.name) for limit in taken]
+        return Call(self._refund, [keys.rate_reset(identity), *logs], args)
 
 
-class _Log:
-    """Hits of one limit, oldest first, as (time in us, cost)."""
-
-    def __init__(self) -> None:
-        self.hits: deque[tuple[int, int]] = deque()
-        self.total = 0
-
-    def forget(self, until_us: int) -> None:
-        while self.hits and self.hits[0][0] <= until_us:
-            self.total -= self.hits.popleft()[1]
-
-    def take(self, now_us: int, cost: int) -> None:
-        self.hits.append((now_us, cost))
-        self.total += cost
-
-    def wait_ms(self, limit: Limit, now_us: int) -> int | None:
-        if limit.cost > limit.amount:
-            return None
-        excess = self.total + limit.cost - limit.amount
-        if excess <= 0:
-            return 0
-        for at_us, cost in self.hits:
-            excess -= cost
-            if excess <= 0:
-                return _ms_until(at_us, limit, now_us)
-        return limit.window_ms
-
-    def reset_ms(self, limit: Limit, now_us: int) -> int:
-        return _ms_until(self.hits[0][0] if self.hits else now_us, limit, now_us)
+def _decisions(asked: Sequence[Asked], replies: Sequence[Any]) -> list[Decision]:
+    pairs = zip(asked, replies, strict=True)
+    return [
+        _decided(identity, limits, reply)
+        for (identity, limits), reply in pairs
+        if not isinstance(reply, CoordinationError)
+    ]
 
 
-def _ms_until(at_us: int, limit: Limit, now_us: int) -> int:
-    return -(-(at_us - now_us) // 1000) + limit.window_ms
+def _decided(identity: str, limits: Sequence[Limit], reply: Sequence[int]) -> Decision:
+    standings = tuple(
+        Standing(limit, reply[i], reply[i + 1], None if reply[i + 2] < 0 else reply[i + 2])
+        for limit, i in zip(limits, range(2, len(reply), 3), strict=True)
+    )
+    return Decision(identity, bool(reply[0]), standings, at_us=reply[1])
+
+
+def _untaken(decision: Decision) -> Decision:
+    """The decision as it stands once its hits were given back."""
+    taken = decision.taken
+    standings = tuple(
+        each._replace(remaining=each.remaining + each.limit.cost) if each.limit in taken else each
+        for each in decision.standings
+    )
+    return decision._replace(standings=standings, at_us=0)
+
+
+def _share(limit: Limit, size: int) -> Limit:
+    """This process's part of a limit; never less than what one request takes."""
+    if limit.cost > limit.amount:
+        return limit
+    return limit._replace(amount=max(limit.amount // max(size, 1), limit.cost, 1))
+
+
+def _shared_out(decision: Decision, size: int) -> Decision:
+    standings = (each._replace(limit=_share(each.limit, size)) for each in decision.standings)
+    return decision._replace(standings=tuple(standings))

@@ -19,12 +19,11 @@ from app.errors import ScriptContractError
 
 FOLDER = Path(__file__).resolve().parents[2] / "lua"
 MANIFEST = "manifest.json"
-ONE_OR_MORE = "1+"
 
 _FILE = re.compile(r"^(?P<noun>[a-z]+)_(?P<verb>[a-z]+)\.v(?P<version>[1-9]\d*)\.lua$")
 _TITLE = re.compile(r"^-- (?P<name>[a-z]+_[a-z]+) v(?P<version>\d+) - \S")
 _HEADER_KEY = re.compile(
-    r"^-- KEYS\[(?P<index>\d+|1\.\.n)\] +(string|hash|zset|list|set|stream) +tf:1:\{"
+    r"^-- KEYS\[(?P<index>\d+(\.\.n)?)\] +(string|hash|zset|list|set|stream) +tf:1:\{"
 )
 _CODE_KEY = re.compile(r"KEYS\[(\d+|[^\]]+)\]")
 _SECTIONS = ("-- Returns ", "-- Clock: ", "-- Atomic because: ")
@@ -38,7 +37,10 @@ Arg = str | int | bytes
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script file. `id` is `<noun>_<verb>.v<N>`; `keys` the number of keys, or `1+`."""
+    """One script file.
+
+    `id` is `<noun>_<verb>.v<N>`; `keys` the number of keys, or `2+` for two and more.
+    """
 
     name: str
     version: int
@@ -122,8 +124,8 @@ def contract_faults(script: Script) -> list[str]:
     if not title or (title["name"], int(title["version"])) != (script.name, script.version):
         faults.append(f"the first line must be '-- {script.name} v{script.version} - purpose'")
     faults += [f"the header has no line '{s.strip()}'" for s in _SECTIONS if not _starts(header, s)]
-    in_header = {m["index"] for line in header if (m := _HEADER_KEY.match(line))}
-    in_code = {"1..n" if not key.isdigit() else key for key in _CODE_KEY.findall(code)}
+    in_header = {"n" if ".." in index else index for index in _indexes(header)}
+    in_code = {key if key.isdigit() else "n" for key in _CODE_KEY.findall(code)}
     if in_header != in_code:
         faults.append(f"the header names KEYS {sorted(in_header)}, the code uses {sorted(in_code)}")
     faults += [f"{found[0].strip()!r} is not allowed" for found in _FORBIDDEN.finditer(code)]
@@ -178,7 +180,11 @@ def _starts(header: Sequence[str], start: str) -> bool:
     return any(line.startswith(start) for line in header)
 
 
+def _indexes(header: Sequence[str]) -> list[str]:
+    return [m["index"] for line in header if (m := _HEADER_KEY.match(line))]
+
+
 def _keys_of(source: str) -> int | str:
     header, _ = _split(source)
-    indexes = [m["index"] for line in header if (m := _HEADER_KEY.match(line))]
-    return ONE_OR_MORE if "1..n" in indexes else len(indexes)
+    indexes = _indexes(header)
+    return f"{len(indexes)}+" if any(".." in index for index in indexes) else len(indexes)

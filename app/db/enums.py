@@ -34,6 +34,10 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+STANDARD_PLAN = "standard"
+"""The plan that an account begins with: the settings' limits, unless a rule says otherwise."""
+
+
 class Outcome(StrEnum):
     """How an attempt at a slot ended. One without is still going, or its scheduler died.
 

@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeEngine
 
-from app.db.enums import Outcome, Priority, Role, TaskStatus
+from app.db.enums import STANDARD_PLAN, Outcome, Priority, Role, TaskStatus
 from app.db.types import UtcDateTime, new_id
 
 _NAMES = {
@@ -65,8 +65,25 @@ class Account(Base):
     name: Mapped[str] = mapped_column(String(200))
     password_hash: Mapped[str] = mapped_column(String(255))
     role: Mapped[str] = mapped_column(String(16), default=Role.USER)
+    plan: Mapped[str] = mapped_column(
+        String(32), default=STANDARD_PLAN, server_default=STANDARD_PLAN
+    )
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class LimitRule(Base):
+    """What a plan or a role may use of a budget, in place of what the settings say.
+
+    `subject` is `plan:<name>` or `role:<name>`; `limits` is text such as `600/minute;20000/hour`.
+    """
+
+    __tablename__ = "limit_rules"
+
+    subject: Mapped[str] = mapped_column(String(40), primary_key=True)
+    budget: Mapped[str] = mapped_column(String(16), primary_key=True)
+    limits: Mapped[str] = mapped_column(String(500))
     updated_at: Mapped[datetime]
 
 

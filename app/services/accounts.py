@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -27,7 +28,7 @@ NAME_MAX = 200
 _TOKEN_BYTES = 32
 
 
-def _email(value: object) -> str:
+def normal_email(value: object) -> str:
     """Rule: an address in its normal form, lower case throughout.
 
     Raises:
@@ -41,7 +42,7 @@ def _email(value: object) -> str:
 
 
 _RULES = {
-    "email": _email,
+    "email": normal_email,
     "password": text_rule(least=PASSWORD_MIN, most=PASSWORD_MAX),
     "name": text_rule(least=1, most=NAME_MAX, strip=True),
     "role": word_rule(Role),
@@ -50,7 +51,7 @@ _RULES = {
 
 # On every request's path: built once, because building costs more than the look-up.
 _WHOSE_TOKEN = (
-    select(Account.id, AccountSession.id, Account.role)
+    select(Account.id, AccountSession.id, Account.role, Account.plan)
     .join(Account, Account.id == AccountSession.account_id)
     .where(AccountSession.token_hash == bindparam("digest"))
     .where(AccountSession.revoked_at.is_(None), AccountSession.expires_at > db_now())
@@ -145,7 +146,7 @@ class AccountService:
             row = session.execute(_WHOSE_TOKEN, {"digest": _digest(token)}).one_or_none()
         if row is None:
             raise Unauthenticated("The token is unknown, expired or revoked.")
-        return Actor(account_id=row[0], session_id=row[1], role=row[2])
+        return Actor(account_id=row[0], session_id=row[1], role=row[2], plan=row[3])
 
     def me(self, actor: Actor) -> AccountView:
         """The actor's own account.
@@ -159,9 +160,20 @@ class AccountService:
             raise NotFound("account")
         return account_view(account)
 
+    def id_of(self, email: str) -> UUID:
+        """The account of an address; for operators.
+
+        Raises:
+            NotFound: there is none.
+        """
+        account = self._account_of(email)
+        if account is None:
+            raise NotFound("account")
+        return account.id
+
     def _account_of(self, email: str) -> Account | None:
         try:
-            wanted = _email(email)
+            wanted = normal_email(email)
         except ValueError:
             return None
         with self._db.read() as session:

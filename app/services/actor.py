@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from app.db.enums import STANDARD_PLAN
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
@@ -13,3 +15,4 @@ class Actor:
     account_id: UUID
     session_id: UUID | None
     role: str
+    plan: str = STANDARD_PLAN

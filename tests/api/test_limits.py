@@ -1,20 +1,15 @@
-"""Rate limits over HTTP: what counts, what the headers and the 429 say, and Flask-Limiter's own."""
+"""Rate limits over HTTP: what a request counts as, and what becomes of it without Redis."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
-from flask import Flask, Response, jsonify
-from flask_limiter import Limiter
-from flask_openapi import OpenAPI
+from flask.testing import FlaskClient
 
-from app.api.limiter import OneCallLimiter
+from app.api import limits
 from app.api.limits import BUDGETS, budget_of
-from app.api.schemas.accounts import Registration
-from app.coordination.absent import NoRedis
-from app.coordination.rate_limit import MemoryRates, RedisRates
-from app.coordination.scripts import ScriptRegistry
+from app.services.limit_rules import Budget
 from tests.api.conftest import MakeApp
 from tests.api.people import PASSWORD, Person, json_of
 from tests.support.redis_servers import Valkey
@@ -113,11 +108,63 @@ def test_health_metrics_and_documents_are_not_limited(
 
 def test_all_limits_of_a_request_cost_one_round_trip(ann: Person, valkey: Valkey) -> None:
     ann.get("/projects")
+    ann._client.application.extensions["taskflow"].fleet.leave()  # its beat is a script too
     with valkey.client() as raw:
         raw.config_resetstat()
         ann.get("/projects")
         calls = raw.info("commandstats")["cmdstat_evalsha"]["calls"]
     assert calls == 1
+
+
+@pytest.fixture
+def batches(
+    make_app: MakeApp, ready_url: str, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> Person:
+    """Someone with 10 items a minute at an endpoint of the test's own."""
+    app = make_app(DATABASE_URL=ready_url, REDIS_URL=valkey.url, RATE_LIMIT_BATCH="10/minute")
+    app.add_url_rule("/api/v1/batch", "batch", lambda: "ok", methods=["POST"])
+    monkeypatch.setattr(limits, "BUDGETS", {**BUDGETS, "batch": Budget.BATCH})
+    return Person(app, "beth")
+
+
+@pytest.mark.parametrize(
+    ("bodies", "expected"),
+    [
+        ([{"items": [1] * 4}, {"items": [1] * 7}, {"items": [1] * 6}], ["6", "-", "0"]),
+        ([{"items": []}, {"items": "many"}, {}, [1, 2], None], ["9", "8", "7", "6", "5"]),
+        ([{"items": [1] * 11}, {"items": [1] * 10}], ["-", "0"]),
+    ],
+)
+def test_a_batch_costs_its_items(
+    batches: Person, bodies: list[object], expected: list[str]
+) -> None:
+    answers = [batches.post("/batch", body) for body in bodies]
+    told = [
+        "-" if answer.status_code == 429 else answer.headers["X-RateLimit-Remaining"]
+        for answer in answers
+    ]
+    assert told == expected
+    assert '"batch-60s";q=10;w=60' in answers[-1].headers["RateLimit-Policy"]
+
+
+def test_a_batch_larger_than_the_limit_is_told_to_wait_for_a_window(batches: Person) -> None:
+    refused = batches.post("/batch", {"items": [1] * 11})
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
+
+
+@pytest.mark.parametrize(
+    ("text", "shared"), [("1000/hour exact", False), pytest.param("1000/hour", True, id="control")]
+)
+def test_an_exact_limit_keeps_an_entry_for_each_hit(
+    make_app: MakeApp, ready_url: str, valkey: Valkey, text: str, shared: bool
+) -> None:
+    app = make_app(DATABASE_URL=ready_url, REDIS_URL=valkey.url, RATE_LIMIT_READS=text)
+    person = Person(app, "ed")
+    assert [person.get("/projects").status_code for _ in range(5)] == [200] * 5
+    with valkey.client() as raw:
+        (log,) = raw.keys("*:rate:reads/*")
+        found = (raw.strlen(log) - 4) / 11
+    assert (found == 5, found < 5) == (not shared, shared)
 
 
 def test_without_redis_requests_pass_and_say_nothing_of_limits(
@@ -159,107 +206,45 @@ def test_every_endpoint_named_in_the_table_exists(ann: Person) -> None:
     assert budget_of("tasks.list_tasks", "HEAD") == "reads"
 
 
-def test_the_private_hook_of_flask_limiter_is_still_there() -> None:
-    assert callable(getattr(Limiter, "_Limiter__evaluate_limits"))  # noqa: B009  a mangled name
-
-
-@pytest.fixture
-def plain() -> Flask:
-    """An application of Flask-Limiter's own kind: decorators, defaults, exemptions."""
-    app = Flask("plain")
-    limiter = OneCallLimiter(MemoryRates(), key_func=lambda: "someone", default_limits=["5/minute"])
-
-    @app.get("/default")
-    def default() -> str:
-        return "ok"
-
-    @app.get("/decorated")
-    @limiter.limit("2/minute;10/hour")
-    def decorated() -> str:
-        return "ok"
-
-    @app.get("/costly")
-    @limiter.limit("5/minute", cost=lambda: 3)
-    def costly() -> str:
-        return "ok"
-
-    @app.get("/shared-a")
-    @limiter.shared_limit("3/minute", scope="both")
-    def shared_a() -> str:
-        return "ok"
-
-    @app.get("/shared-b")
-    @limiter.shared_limit("3/minute", scope="both")
-    def shared_b() -> str:
-        return "ok"
-
-    @app.get("/exempt")
-    @limiter.exempt
-    def exempt() -> str:
-        return "ok"
-
-    @app.get("/current")
-    def current() -> Response:
-        window = limiter.current_limit
-        assert window is not None
-        return jsonify(remaining=window.remaining)
-
-    limiter.init_app(app)
-    return app
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/default", [200] * 5 + [429]),
-        ("/decorated", [200] * 2 + [429] * 4),
-        ("/costly", [200] + [429] * 5),
-        ("/exempt", [200] * 6),
-    ],
-)
-def test_flask_limiters_own_decorators_and_defaults_work(
-    plain: Flask, path: str, expected: list[int]
+def test_without_redis_nothing_that_counts_is_served_where_that_is_chosen(
+    make_app: MakeApp, ready_url: str, valkey: Valkey
 ) -> None:
-    client = plain.test_client()
-    assert [client.get(path).status_code for _ in range(6)] == expected
+    person = _on_loss(make_app, ready_url, valkey, "closed")
+    valkey.stop()
+    answers = [person.post("/projects", {"name": "A"}) for _ in range(3)]
+    live = person.get("/health/live")
+    log_ins = [_log_in(person._client) for _ in range(3)]
+    valkey.restart()
+    assert [answer.status_code for answer in answers] == [503] * 3
+    assert answers[0].content_type == "application/problem+json"
+    assert answers[0].headers["Retry-After"] == "2"
+    assert json_of(answers[0])["type"] == "/problems/limits-unavailable"
+    assert live.status_code == 200
+    assert log_ins == [401, 401, 429]
 
 
-def test_a_decorator_below_the_validation_would_have_counted_none_of_them() -> None:
-    """The control of `test_a_request_refused_by_validation_counts`."""
-    app = OpenAPI("decorated")
-    limiter = OneCallLimiter(MemoryRates(), key_func=lambda: "someone")
-
-    @app.post("/things")
-    @limiter.limit("3/minute")
-    def make(body: Registration) -> str:
-        return body.name
-
-    limiter.init_app(app)
-    client = app.test_client()
-    assert [client.post("/things", json={}).status_code for _ in range(8)] == [422] * 8
+def test_without_redis_each_process_grants_its_share_where_that_is_chosen(
+    make_app: MakeApp, ready_url: str, valkey: Valkey
+) -> None:
+    person = _on_loss(make_app, ready_url, valkey, "local")
+    valkey.stop()
+    answers = [person.post("/projects", {"name": "A"}) for _ in range(4)]
+    valkey.restart()
+    assert [answer.status_code for answer in answers] == [201, 201, 429, 429]
+    assert '"writes-60s";r=0' in answers[-1].headers["RateLimit"]
 
 
-def test_a_shared_limit_is_shared_by_its_routes(plain: Flask) -> None:
-    client = plain.test_client()
-    paths = ["/shared-a", "/shared-b"] * 2
-    assert [client.get(path).status_code for path in paths] == [200, 200, 200, 429]
+def _on_loss(make_app: MakeApp, url: str, valkey: Valkey, what: str) -> Person:
+    app = make_app(
+        DATABASE_URL=url,
+        REDIS_URL=valkey.url,
+        RATE_LIMIT_WRITES="2/minute",
+        RATE_LIMIT_LOGIN_ACCOUNT="2/minute",
+        RATELIMIT_ON_LOSS=what,
+    )
+    return Person(app, "lou")
 
 
-def test_flask_limiter_is_told_what_the_one_call_decided(plain: Flask) -> None:
-    client = plain.test_client()
-    assert [client.get("/current").get_json()["remaining"] for _ in range(3)] == [4, 3, 2]
-
-
-def test_a_decorated_route_passes_while_redis_is_away() -> None:
-    app = Flask("away")
-    rates = RedisRates(NoRedis("limiter"), ScriptRegistry.from_folder())
-    limiter = OneCallLimiter(rates, key_func=lambda: "someone")
-
-    @app.get("/")
-    @limiter.limit("1/minute")
-    def route() -> str:
-        return "ok"
-
-    limiter.init_app(app)
-    client = app.test_client()
-    assert [client.get("/").status_code for _ in range(3)] == [200] * 3
+def _log_in(client: FlaskClient) -> int:
+    who = {"email": "nobody@example.com", "password": PASSWORD}
+    return client.post("/api/v1/sessions", json=who).status_code

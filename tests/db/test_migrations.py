@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from alembic import command
@@ -70,7 +71,7 @@ def test_checks_and_partial_indexes_are_those_of_the_models_too(
     command.downgrade(alembic_config(database_url), "base")
     Base.metadata.create_all(engine)
     assert by_migration == _schema(engine)
-    assert len(by_migration) == 8
+    assert len(by_migration) == 9
     assert len(by_migration["tasks"]["checks"]) == 2
 
 
@@ -81,7 +82,7 @@ def test_a_downgrade_leaves_nothing_and_an_upgrade_after_it_works(
     command.downgrade(alembic_config(database_url), "base")
     assert inspect(engine).get_table_names() == ["alembic_version"]
     upgrade(database_url)
-    assert len(_schema(engine)) == 8
+    assert len(_schema(engine)) == 9
 
 
 def test_a_second_upgrade_changes_nothing_and_keeps_the_rows(database_url: str) -> None:
@@ -114,6 +115,44 @@ def test_the_ledger_of_slots_becomes_one_of_attempts_and_back(
             assert [tuple(row) for row in connection.execute(shown)] == before
 
 
+def test_accounts_get_a_plan_and_lose_it_again_and_nothing_else(
+    database_url: str, engine: Engine
+) -> None:
+    command.upgrade(alembic_config(database_url), "0002")
+    when = "'2026-01-01 00:00:00'"
+    with engine.begin() as connection:
+        for number, name in enumerate(("ann", "bob"), start=1):
+            account_id = (
+                f"{number:032x}" if engine.dialect.name == "sqlite" else str(UUID(int=number))
+            )
+            values = (
+                f"'{account_id}', '{name}@example.com', '{name}', 'hash', 'user', {when}, {when}"
+            )
+            columns = "id, email, name, password_hash, role, created_at, updated_at"
+            connection.execute(text(f"INSERT INTO accounts ({columns}) VALUES ({values})"))
+    before = _accounts(engine)
+    assert [row["email"] for row in before] == ["ann@example.com", "bob@example.com"]
+    command.upgrade(alembic_config(database_url), "0003")
+    assert _accounts(engine) == [{**row, "plan": "standard"} for row in before]
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE accounts SET plan = 'big'"))
+        connection.execute(
+            text(f"INSERT INTO limit_rules VALUES ('plan:big', 'reads', '1/minute', {when})")
+        )
+    command.downgrade(alembic_config(database_url), "0002")
+    assert _accounts(engine) == before
+    command.upgrade(alembic_config(database_url), "0003")
+    assert _accounts(engine) == [{**row, "plan": "standard"} for row in before]
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM limit_rules")) == 0
+
+
+def _accounts(engine: Engine) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT * FROM accounts ORDER BY email"))
+        return [dict(row._mapping) for row in rows]
+
+
 def test_three_instances_that_migrate_at_once_take_turns(
     database_url: str, engine: Engine, tmp_path: Path
 ) -> None:
@@ -129,7 +168,7 @@ def test_three_instances_that_migrate_at_once_take_turns(
     ]
     assert [instance.wait() for instance in instances] == [0] * 3
     assert [instance.text() for instance in instances] == [""] * 3
-    assert len(_schema(engine)) == 8
+    assert len(_schema(engine)) == 9
 
 
 def test_the_folder_of_an_sqlite_file_is_made_and_a_relative_path_is_taken(

@@ -63,7 +63,7 @@ def test_a_renewal_without_an_answer_leaves_the_lease_in_doubt_and_the_next_one_
 def test_a_lease_that_could_not_be_renewed_until_its_end_is_lost_for_good(
     server: LockServer, valkey_proxy: Proxy, fault: Fault
 ) -> None:
-    bench, told = server.bench(valkey_proxy.url, timeout_s=0.3), list[LeaseState]()
+    bench, told = server.bench(valkey_proxy.url, timeout_s=0.6), list[LeaseState]()
 
     def lost(lease: Lease) -> None:
         told.append(lease.state)

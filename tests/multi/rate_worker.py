@@ -11,7 +11,8 @@ import json
 import sys
 
 from app.coordination.client import ScriptClient, from_url
-from app.coordination.rate_limit import Decision, Limit, RedisRates
+from app.coordination.rate_limit import RedisRates
+from app.coordination.rates import DecidedBy, Decision, Limit
 from app.coordination.scripts import ScriptRegistry
 from app.metrics import Metrics
 
@@ -44,7 +45,7 @@ def main(url: str, count: int, how: str) -> None:
     admitted = []
     for _ in range(count):
         decision = naive(rates) if how == "naive" else rates.admit(IDENTITY, [TIGHT, WIDE])
-        assert decision.counted
+        assert decision.by is DecidedBy.SERVER
         if decision.admitted:
             admitted.append(decision.at_us)
     print(json.dumps({"admitted": admitted, "denied": count - len(admitted)}))

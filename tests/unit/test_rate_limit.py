@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NoReturn
 
 from hypothesis import given
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 
 from app.coordination import failures
 from app.coordination.absent import NoRedis
-from app.coordination.rate_limit import Decision, Limit, MemoryRates, RedisRates, Standing
+from app.coordination.memory_rates import MemoryRates
+from app.coordination.rate_limit import RedisRates
+from app.coordination.rates import DecidedBy, Decision, Limit, Standing
 from app.coordination.scripts import Call, ScriptRegistry
 
 MINUTE = Limit("minute", 3, 60_000)
@@ -79,13 +82,13 @@ def test_never_more_than_the_limit_in_any_window(arrivals: list[tuple[int, int]]
 
 def test_without_redis_requests_are_let_through_and_said_to_be_uncounted() -> None:
     rates = RedisRates(NoRedis("limiter"), ScriptRegistry.from_folder())
-    assert rates.admit("a", [MINUTE]) == Decision(admitted=True, standings=(), counted=False)
+    assert rates.admit("a", [MINUTE]) == Decision("a", True, (), by=DecidedBy.NOBODY)
 
 
 class CutOff(NoRedis):
     """A Redis that is there, and whose answers come too late."""
 
-    def call(self, call: Call) -> NoReturn:  # noqa: ARG002  the overridden method's parameter
+    def call_many(self, calls: Sequence[Call]) -> NoReturn:  # noqa: ARG002  the overridden one's
         raise failures.of_kind("timeout", purpose=self.purpose, detail="too late")
 
 
@@ -96,4 +99,4 @@ def test_whoever_overloads_a_process_does_not_switch_off_his_own_limit() -> None
 
 def test_the_wait_is_the_longest_of_the_limits_that_denied_in_whole_seconds() -> None:
     standings = (Standing(MINUTE, 0, 10, 1_001), Standing(HOUR, 5, 10, 0))
-    assert Decision(False, standings).retry_after_s == 2
+    assert Decision("a", False, standings).retry_after_s == 2
