@@ -105,7 +105,8 @@ def _aged(told: _Told, now: float) -> Standing | None:
     """The standing by now; None once the server must be asked again."""
     passed_ms = int((now - told.asked_s) * 1000)
     standing, retry_ms = told.standing, told.standing.retry_ms
-    if passed_ms >= MOST_S * 1000 or (retry_ms and retry_ms <= passed_ms):
+    # A wait is told in whole milliseconds, rounded up: the last one may be over already.
+    if passed_ms >= MOST_S * 1000 or (retry_ms and retry_ms - 1 <= passed_ms):
         return None
     left_ms = retry_ms - passed_ms if retry_ms else retry_ms
     return standing._replace(retry_ms=left_ms, reset_ms=max(0, standing.reset_ms - passed_ms))

@@ -26,6 +26,7 @@ class Fleet:
         self._client, self._script, self._identity = client, scripts["fleet_beat.v1"], identity
         self._ticker = Ticker("fleet")
         self._lock = threading.Lock()
+        self._beating = threading.Lock()  # or a beat on its way would undo the leaving
         self._joined = self._left = False
         self._size = 1
 
@@ -45,13 +46,15 @@ class Fleet:
     def leave(self) -> None:
         """Take this process off the list, as it ends."""
         if self._joined:
-            self._left = True
-            self._beat(0)
+            with self._beating:
+                self._left = True
+                self._beat(0)
 
     def _turn(self) -> float | None:
-        if self._left:
-            return None
-        self._beat(_TTL_MS)
+        with self._beating:
+            if self._left:
+                return None
+            self._beat(_TTL_MS)
         return time.monotonic() + BEAT_S
 
     def _beat(self, ttl_ms: int) -> None:

@@ -39,7 +39,8 @@ class MemoryRates:
             if all(each.admitted for each in tries):
                 for each in tries:
                     each.take()
-            return [each.decision() for each in tries]
+                return [each.decision() for each in tries]
+            return [each.decision()._replace(at_us=0) for each in tries]  # nothing to give back
 
     def refund(self, decision: Decision) -> None:
         with self._lock:

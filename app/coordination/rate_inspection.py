@@ -47,7 +47,7 @@ class RateInspection:
 
     def of(self, identity: str) -> list[Usage]:
         """Everything that an identity has used, by limit."""
-        found = self._usages(keys_like(self._client, keys.rates(identity)))
+        found = self._usages(sorted(set(keys_like(self._client, keys.rates(identity)))))
         return sorted(found, key=lambda usage: usage.limit)
 
     def top(self, most: int) -> list[Usage]:
@@ -87,7 +87,8 @@ class RateInspection:
 
 
 def _fullest(usages: Iterable[Usage], most: int) -> list[Usage]:
-    return sorted(usages, key=lambda usage: (-usage.share, usage.identity, usage.limit))[:most]
+    once = {(usage.identity, usage.limit): usage for usage in usages}  # SCAN may repeat a key
+    return sorted(once.values(), key=lambda each: (-each.share, each.identity, each.limit))[:most]
 
 
 def _limit_of(key: str) -> tuple[int, int] | None:

@@ -79,7 +79,7 @@ def test_never_over_and_hardly_under(server: ScriptServer) -> None:
 
 @pytest.mark.soak
 def test_never_over_and_hardly_under_at_length(server: ScriptServer) -> None:
-    drive(server, examples=5_000, steps=60)
+    drive(server, examples=2_000, steps=60)
 
 
 # The others want many examples before they show.
@@ -91,6 +91,7 @@ SOON = [
     "a clock that follows the server's back",
     "a shadow limit that denies",
     "a probe that takes",
+    "a reset that leaves the log",
 ]
 
 
@@ -101,4 +102,4 @@ SOON = [
 def test_a_planted_fault_is_found(valkey: Valkey, fault: str) -> None:
     """The control of the test above."""
     with valkey.client(decode_responses=False) as raw, pytest.raises(AssertionError):
-        drive(Plain(raw), 5_000, FAULTS[fault])
+        drive(Plain(raw), 20_000, FAULTS[fault])

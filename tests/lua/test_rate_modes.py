@@ -239,11 +239,12 @@ def test_one_that_leaves_counts_no_more(server: ScriptServer) -> None:
 
 
 def test_one_that_beats_no_more_drops_out_at_its_time(server: ScriptServer) -> None:
-    beat(server, "dead", 50)
-    assert beat(server, "alive") in (1, 2)
-    until_ms = int(float(server.do("ZSCORE", keys.FLEET, "alive")))
-    assert until_ms > server.now_us() // 1_000
-    eventually(lambda: beat(server, "alive") == 1, what="the dead one to drop out")
+    now_ms = server.now_us() // 1_000
+    server.do("ZADD", keys.FLEET, now_ms, "dead", now_ms + 60_000, "quiet")
+    assert beat(server, "alive") == 2
+    assert float(server.do("ZSCORE", keys.FLEET, "alive")) > now_ms + 9_000
+    assert beat(server, "dying", 50) == 3
+    eventually(lambda: beat(server, "alive") == 2, what="the dying one to drop out")
 
 
 def test_the_list_expires_with_the_last_beat(server: ScriptServer) -> None:
