@@ -24,16 +24,15 @@ if held[1] and held[1] ~= ARGV[1] then
     local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
     local until_ms = string.format('%.0f', now_ms + tonumber(ARGV[5]))
     redis.call('ZADD', KEYS[3], until_ms, ARGV[1])
+    redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', string.format('%.0f', now_ms))
     redis.call('PEXPIRE', KEYS[3], math.max(tonumber(ARGV[5]), redis.call('PTTL', KEYS[3])))
   end
   return {0, 0, redis.call('PTTL', KEYS[1])}
 end
 
-if waits then
-  redis.call('ZREM', KEYS[3], ARGV[1])
-end
 if held[1] then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  if waits then redis.call('ZREM', KEYS[3], ARGV[1]) end
   return {1, tonumber(held[2]), tonumber(ARGV[2])}
 end
 
@@ -44,5 +43,11 @@ local fence = string.format('%.0f', math.max(last + 1, now_us))
 
 redis.call('SET', KEYS[2], fence, 'PX', ARGV[4])
 redis.call('HSET', KEYS[1], 'token', ARGV[1], 'fence', fence, 'holder', ARGV[3], 'since', time[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+-- Without an end nobody would ever get it again: what cannot expire must not stay.
+local ends = redis.pcall('PEXPIRE', KEYS[1], ARGV[2])
+if type(ends) == 'table' and ends.err then
+  redis.call('DEL', KEYS[1])
+  return ends
+end
+if waits then redis.call('ZREM', KEYS[3], ARGV[1]) end
 return {1, tonumber(fence), tonumber(ARGV[2])}

@@ -84,5 +84,6 @@ def _told(view: LockView) -> str:
     if view.holder is None:
         return "free" if view.fence is None else f"free, last fence {view.fence}"
     held = f"held by {view.holder}, fence {view.fence}, {view.age_s} s old"
-    end = f"{(view.left_ms or 0) / 1000:.1f} s left, {view.waiters} waiting"
+    left = "without an end" if view.left_ms is None else f"{view.left_ms / 1000:.1f} s left"
+    end = f"{left}, {view.waiters} waiting"
     return f"{held}, {end}" + (f", on {view.servers} servers" if view.servers > 1 else "")

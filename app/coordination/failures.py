@@ -18,11 +18,13 @@ class Kind:
     """`trips`: the breaker counts it, because the next call would fare no better.
 
     `may_have_run`: the call was sent and its reply was lost; only its caller knows what follows.
+    `lasts`: asking again soon would meet the same.
     """
 
     trips: bool
     error: type[CoordinationError]
     may_have_run: bool = False
+    lasts: bool = False
 
 
 KINDS = {
@@ -33,14 +35,14 @@ KINDS = {
     "busy": Kind(True, RedisUnavailable),
     "breaker": Kind(False, RedisUnavailable),
     "budget": Kind(False, RedisUnavailable),
-    "absent": Kind(False, RedisUnavailable),
+    "absent": Kind(False, RedisUnavailable, lasts=True),
     "readonly": Kind(False, RedisRefused),
     "noreplicas": Kind(False, RedisRefused),
     "oom": Kind(False, RedisRefused),
-    "auth": Kind(False, RedisRefused),
-    "wrongtype": Kind(False, RedisRefused),
+    "auth": Kind(False, RedisRefused, lasts=True),
+    "wrongtype": Kind(False, RedisRefused, lasts=True),
     "moved": Kind(False, RedisRefused),
-    "refused": Kind(False, RedisRefused),
+    "refused": Kind(False, RedisRefused, lasts=True),
     "pool": Kind(False, PoolExhausted),
 }
 
@@ -97,6 +99,11 @@ def kind_of(error: BaseException) -> str:
 def may_have_run(error: CoordinationError) -> bool:
     """Whether the call may have happened although it was not answered."""
     return KINDS[error.kind].may_have_run
+
+
+def lasts(error: CoordinationError) -> bool:
+    """Whether asking again soon would be in vain."""
+    return KINDS[error.kind].lasts
 
 
 def typed(error: BaseException, *, purpose: str) -> CoordinationError:

@@ -90,7 +90,9 @@ class LockService:
             if isinstance(said, Granted):
                 self._metrics.lock_wait_seconds.observe(tries.passed_s)
                 return Lease(name, asking, fence=said.fence, ttl_ms=ttl_ms, until=said.until)
-            may_be_ours |= isinstance(said, CoordinationError) and failures.may_have_run(said)
+            if isinstance(said, CoordinationError):
+                may_be_ours |= failures.may_have_run(said)
+                last |= failures.lasts(said)
             if last:
                 if may_be_ours and token is None:
                     self._give_back(name, asking, ttl_ms)
@@ -107,6 +109,8 @@ class LockService:
             LockLost: it is another's or nobody's by now; stop the work.
             CoordinationError: unknown; the lease still ends at its own `until`.
         """
+        if not lease.protected:
+            return
         try:
             self._renew(lease)
         except LockLost:
@@ -281,5 +285,5 @@ def check_name(name: str) -> str:
 def _check_times(ttl_ms: int, wait_ms: int) -> None:
     if wait_ms < 0:
         raise InvalidInput(f"Nobody can wait for {wait_ms} ms.")
-    if not 1 <= ttl_ms <= MOST_TTL_MS:
-        raise InvalidInput(f"A lock's time is 1 to {MOST_TTL_MS} ms, not {ttl_ms}.")
+    if type(ttl_ms) is not int or not 1 <= ttl_ms <= MOST_TTL_MS:
+        raise InvalidInput(f"A lock's time is 1 to {MOST_TTL_MS} whole ms, not {ttl_ms!r}.")

@@ -20,6 +20,7 @@ T = TypeVar("T")
 class LockView:
     """A lock at one moment, on the server that shows it.
 
+    `left_ms` is None too for a lease that has no end: nobody gets it but by force.
     `holder` is the process (label, process id, nonce), `instance` its label; both are None for a
     free lock, as are `age_s` and `left_ms`. `fence` is the last one minted, if one is remembered.
     `servers` is how many of them it is held on.
@@ -87,7 +88,7 @@ class LockInspection:
     def _look(self, client: ScriptClient, name: str) -> LockView:
         said = client.call(Call(self._scripts["lock_inspect.v1"], keys.lock(name)[:3], []))
         token, holder, since, left_ms, fence, waiters, now = said
-        held = token is not None and left_ms >= 0
+        held = token is not None
         who = holder.decode() if held else None
         return LockView(
             name=name,
@@ -95,7 +96,7 @@ class LockInspection:
             instance=who.split(":")[0] if who else None,
             fence=int(fence) if fence else None,
             age_s=max(0, int(now) - int(since)) if held else None,
-            left_ms=int(left_ms) if held else None,
+            left_ms=int(left_ms) if held and left_ms >= 0 else None,
             waiters=int(waiters),
             servers=int(held),
             token=token.decode() if held else None,

@@ -17,7 +17,7 @@ import structlog
 
 from app.errors import DatabaseUnavailable
 from app.scheduler.jobs import Job
-from app.scheduler.runner import Runner
+from app.scheduler.runner import End, Runner
 
 _log = structlog.get_logger(__name__)
 
@@ -57,7 +57,8 @@ class Loop:
         try:
             while not self._stopping.is_set():
                 run = self._runner.look(job)
-                if run is None or not run.end.is_over:
+                # A slot that is over already: the next look sees what is due, if anything is.
+                if run is None or run.end is End.DONE or not run.end.is_over:
                     return
         except DatabaseUnavailable:
             _log.warning("cron.database_unavailable", job=job.name)

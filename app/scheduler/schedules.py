@@ -9,16 +9,14 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
+_FIRST_SPAN_S = 2 * 86_400
+
 
 class Schedule(Protocol):
     """All times in seconds since the epoch. `str()` is for operators to read."""
 
     def latest(self, now_s: float) -> int:
         """The newest slot that has begun by `now_s`."""
-        ...
-
-    def before(self, slot: int) -> int:
-        """The slot before `slot`."""
         ...
 
     def after(self, now_s: float) -> int:
@@ -37,9 +35,6 @@ class Every:
 
     def latest(self, now_s: float) -> int:
         return int(now_s // self.seconds) * self.seconds
-
-    def before(self, slot: int) -> int:
-        return self.latest(slot - 1)
 
     def after(self, now_s: float) -> int:
         return self.latest(now_s) + self.seconds
@@ -67,10 +62,15 @@ class Cron:
         return f"{self.expression} ({self.zone})"
 
     def latest(self, now_s: float) -> int:
-        return self.before(int(now_s) + 1)
-
-    def before(self, slot: int) -> int:
-        return _epoch(next(CronSim(self.expression, self._at(slot), reverse=True)))
+        # Found forwards: looking back, `cronsim` misses what began in the first of two equal hours.
+        span_s = _FIRST_SPAN_S
+        while True:
+            slot, latest = self.after(now_s - span_s), None
+            while slot <= now_s:
+                latest, slot = slot, self.after(slot)
+            if latest is not None:
+                return latest
+            span_s *= 8
 
     def after(self, now_s: float) -> int:
         return _epoch(next(CronSim(self.expression, self._at(int(now_s)))))

@@ -6,16 +6,16 @@ of those; whatever it is, each slot that is not run is entered in the ledger as 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from enum import StrEnum
-from itertools import islice, takewhile
 from typing import NamedTuple
 
 from app.scheduler.schedules import Schedule
 
 # How late a slot may begin that must be on time: a look, and a claim that was refused once.
 ON_TIME_S = 60
-# Each missed slot has its row in the ledger; of a longer row of them the newest are told.
+# Each missed slot has its row in the ledger; of more at once only the newest are told.
 MOST_MISSED = 1_000
 
 
@@ -54,30 +54,32 @@ def turn(
         grace_s: a slot that began longer ago than this is never begun, only taken up.
         now_s: the database's clock, seconds since the epoch.
     """
-    new = _new_slots(schedule, standing, now_s)
     open_slot = standing.slot if standing.is_open else None
-    if not new or (policy is Missed.ALL and open_slot is not None):
-        return None if open_slot is None else Turn(open_slot)
+    if policy is Missed.ALL and open_slot is not None:
+        return Turn(open_slot)
     most_s = min(grace_s, ON_TIME_S) if policy is Missed.SKIP else grace_s
-    in_time = [slot for slot in new if now_s - slot <= most_s]
-    if policy is not Missed.ALL:
-        in_time = [slot for slot in in_time if slot == new[-1]]
-    slot = in_time[0] if in_time else None
+    new: deque[int] = deque(maxlen=MOST_MISSED + 1)
+    for each in _new_slots(schedule, standing, now_s):
+        new.append(each)
+        if policy is Missed.ALL and now_s - each <= most_s:
+            break
+    if not new:
+        return None if open_slot is None else Turn(open_slot)
+    slot = new.pop() if now_s - new[-1] <= most_s else None
     if slot is None and not standing.slot:
         return None  # begun before there was such a job: nobody missed it
-    return Turn(slot, tuple(each for each in new if slot is None or each < slot))
+    return Turn(slot, tuple(new)[-MOST_MISSED:])
 
 
-def _new_slots(schedule: Schedule, standing: Standing, now_s: float) -> list[int]:
-    """The slots that have begun since the job's newest, the oldest first."""
-    latest = schedule.latest(now_s)
+def _new_slots(schedule: Schedule, standing: Standing, now_s: float) -> Iterator[int]:
+    """The slots that have begun since the job's newest, the oldest first.
+
+    Only forwards: backwards, the hour that comes twice hides a slot.
+    """
     if not standing.slot:  # a job's first turn: it has missed nothing
-        return [latest]
-    newer = takewhile(lambda slot: slot > standing.slot, _backwards(schedule, latest))
-    return list(islice(newer, MOST_MISSED + 1))[::-1]
-
-
-def _backwards(schedule: Schedule, slot: int) -> Iterator[int]:
-    while True:
+        yield schedule.latest(now_s)
+        return
+    slot = schedule.after(standing.slot)
+    while slot <= now_s:
         yield slot
-        slot = schedule.before(slot)
+        slot = schedule.after(slot)

@@ -178,3 +178,19 @@ def test_a_lease_that_is_no_lease_is_refused_and_left(server: ScriptServer) -> N
         with pytest.raises(REFUSALS):
             attempt(server, "a")
     assert server.do("GET", LOCK.lease) == b"not a hash"
+
+
+def test_a_lease_that_cannot_be_given_an_end_is_not_kept(server: ScriptServer) -> None:
+    """A lease for ever would keep everybody out for good."""
+    with pytest.raises(REFUSALS):
+        server.run("lock_acquire.v2", list(LOCK[:3]), "a", "1.5", "holder", 60_000, 0)
+    assert server.do("EXISTS", LOCK.lease) == 0
+    assert acquire(server, "b")[0] == 1
+
+
+def test_who_gave_up_waiting_is_forgotten_by_the_next_who_waits(server: ScriptServer) -> None:
+    acquire(server, "a")
+    acquire(server, "b", wait=60_000)
+    server.do("ZADD", LOCK.waiters, 1, "b")  # its time is over
+    acquire(server, "c", wait=60_000)
+    assert server.do("ZRANGE", LOCK.waiters, 0, -1) == [b"c"]

@@ -169,7 +169,7 @@ FAULTS = {
         "if held[1] then\n",
         "if false then\n",
     ),
-    "a lease for good": ("lock_acquire.v2", "redis.call('PEXPIRE', KEYS[1], ARGV[2])\n", "\n"),
+    "a lease for good": ("lock_acquire.v2", "redis.pcall('PEXPIRE', KEYS[1], ARGV[2])\n", "1\n"),
     "a wake-up for each waiter": ("lock_release.v2", " and redis.call('LLEN', KEYS[3]) == 0", ""),
 }
 

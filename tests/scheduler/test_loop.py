@@ -11,7 +11,7 @@ import pytest
 from app.errors import DatabaseUnavailable
 from app.scheduler.jobs import Job
 from app.scheduler.loop import Loop
-from app.scheduler.runner import Run, Runner
+from app.scheduler.runner import End, Run, Runner
 from app.scheduler.schedules import Every
 from tests.scheduler.conftest import HOUR, Batches, Bench
 from tests.support.waiting import eventually
@@ -79,3 +79,16 @@ def test_the_loop_looks_at_once_and_ends_when_asked(bench: Bench) -> None:
     bench.stopping.set()
     thread.join(timeout=5)
     assert not thread.is_alive()
+
+
+def test_a_slot_that_is_over_already_is_left_to_the_next_look(bench: Bench) -> None:
+    """Were it looked at again at once, a row that lags behind the ledger would keep it for ever."""
+
+    class Over(Failing):
+        def look(self, job: Job, **options: Any) -> Run | None:
+            super().look(job, **options)
+            return Run(End.DONE)
+
+    runner = Over([])
+    Loop(runner, [], poll_s=1, stopping=bench.stopping).look(bench.job(Batches()))
+    assert runner.tries == 1

@@ -31,7 +31,6 @@ def test_a_slot_begins_at_every_multiple_of_its_period() -> None:
     assert hourly.latest(first) == first
     assert hourly.latest(first + 3_599.999) == first
     assert hourly.latest(first + 3_600) == first + 3_600
-    assert hourly.before(first) == first - 3_600
     assert hourly.after(first) == first + 3_600
 
 
@@ -41,7 +40,7 @@ def test_every_schedule_counts_its_slots_forwards_as_backwards(
 ) -> None:
     latest, following = schedule.latest(now), schedule.after(now)
     assert latest <= now < following
-    assert schedule.before(following) == latest
+    assert schedule.after(latest) == following
     assert schedule.latest(latest) == latest
     assert schedule.latest(following - 1) == latest
 
@@ -62,6 +61,15 @@ def test_an_hour_that_comes_twice_runs_once() -> None:
     first = HALF_PAST_TWO.after(at("2026-10-25T00:00"))
     assert first == at("2026-10-25T02:30")
     assert HALF_PAST_TWO.after(at("2026-10-25T02:30+")) == at("2026-10-26T02:30")
+
+
+@pytest.mark.parametrize(
+    "clock", ["02:30", "02:59", "02:00+", "02:10+", "02:29+", "02:30+", "04:00"]
+)
+def test_what_ran_in_the_first_of_two_equal_hours_is_the_latest_throughout_the_second(
+    clock: str,
+) -> None:
+    assert HALF_PAST_TWO.latest(at(f"2026-10-25T{clock}")) == at("2026-10-25T02:30")
 
 
 def test_a_wildcard_goes_by_real_time_through_the_hour_that_comes_twice() -> None:

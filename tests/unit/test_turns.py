@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.scheduler.schedules import Every
+from app.scheduler.schedules import Cron, Every
 from app.scheduler.turns import MOST_MISSED, Missed, Standing, Turn, turn
 
 HOUR = 3_600
@@ -76,6 +78,39 @@ def test_a_very_long_row_of_missed_slots_is_told_from_its_new_end() -> None:
     assert found.slot == T + DAY
     assert len(found.missed) == MOST_MISSED
     assert found.missed[-1] == T + DAY - 1
+
+
+def test_all_begins_with_the_oldest_within_the_grace_however_many_there_are() -> None:
+    found = due(Missed.ALL, Standing(T), T + 5_000, period_s=1)
+    assert found == Turn(T + 1)
+    assert due(Missed.ALL, Standing(T), T + 5_000, grace_s=2_000, period_s=1) == Turn(
+        T + 3_000, tuple(range(T + 2_000, T + 3_000))
+    )
+
+
+@pytest.mark.parametrize("offset_s", range(0, 5_700, 900))
+@pytest.mark.parametrize(
+    ("expression", "zone", "day"),
+    [("30 2 * * *", "Europe/Berlin", 25), ("30 */2 * * *", "Australia/Lord_Howe", 5)],
+)
+def test_no_slot_is_hidden_while_the_clocks_are_set_back(
+    expression: str, zone: str, day: int, offset_s: int
+) -> None:
+    """Looked at every 95 minutes through two days, each slot is run once."""
+    schedule = Cron(expression, zone)
+    begin = int(datetime(2026, 10 if day == 25 else 4, day - 1, tzinfo=UTC).timestamp())
+    standing, run = Standing(schedule.latest(begin)), list[int]()
+    for now in range(begin + offset_s, begin + 2 * DAY, 5_700):
+        found = turn(schedule, Missed.LATEST, grace_s=DAY, standing=standing, now_s=now)
+        if found is not None and found.slot is not None:
+            assert found.missed == ()
+            run.append(found.slot)
+            standing = Standing(found.slot)
+    slot, expected = schedule.after(schedule.latest(begin)), list[int]()
+    while slot < begin + 2 * DAY:
+        expected.append(slot)
+        slot = schedule.after(slot)
+    assert run == [slot for slot in expected if slot <= now]
 
 
 @given(
