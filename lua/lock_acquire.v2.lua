@@ -3,13 +3,14 @@
 -- KEYS[1] hash   tf:1:{lock:<name>}:lease    token, fence, holder, since; gone when the lease ends
 -- KEYS[2] string tf:1:{lock:<name>}:fence    the last fence minted for this name
 -- KEYS[3] zset   tf:1:{lock:<name>}:waiters  tokens that wait, by the ms until which they do
+-- KEYS[4] list   tf:1:{lock:<name>}:wake     what a waiter blocks on; at most one element
 -- ARGV[1] token      random, made by the caller; the same token gets its own lease back
 -- ARGV[2] ttl        lease, ms
 -- ARGV[3] holder     the instance, for operators to read
 -- ARGV[4] fence_ttl  how long the fence outlives the last acquisition, ms
 -- ARGV[5] wait       how long the caller will wait to be woken if the lock is taken, ms; 0 not at all
 --
--- Returns {1, fence, ttl} the lease is the token's; {0, 0, left} another's, for left more ms
+-- Returns {1, fence, left} the lease is the token's; {0, 0, left} another's; for left more ms
 -- Clock: the server's TIME, as the floor of the fence: a fence still rises after a FLUSHALL,
 --   a failover that lost the counter, or the counter's expiry, unless the clock stepped back
 -- Atomic because: two callers between the check and the write would both hold the lock, a fence
@@ -25,15 +26,19 @@ if held[1] and held[1] ~= ARGV[1] then
     local until_ms = string.format('%.0f', now_ms + tonumber(ARGV[5]))
     redis.call('ZADD', KEYS[3], until_ms, ARGV[1])
     redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', string.format('%.0f', now_ms))
+    -- A wake-up that is there while nobody else waits was for a waiter that died.
+    if redis.call('ZCARD', KEYS[3]) == 1 then redis.call('DEL', KEYS[4]) end
     redis.call('PEXPIRE', KEYS[3], math.max(tonumber(ARGV[5]), redis.call('PTTL', KEYS[3])))
   end
   return {0, 0, redis.call('PTTL', KEYS[1])}
 end
 
 if held[1] then
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  -- Never sooner than what an earlier answer has promised.
+  local left = math.max(tonumber(ARGV[2]), redis.call('PTTL', KEYS[1]))
+  redis.call('PEXPIRE', KEYS[1], left)
   if waits then redis.call('ZREM', KEYS[3], ARGV[1]) end
-  return {1, tonumber(held[2]), tonumber(ARGV[2])}
+  return {1, tonumber(held[2]), left}
 end
 
 local time = redis.call('TIME')

@@ -26,7 +26,7 @@ def locks() -> None:
 @with_appcontext
 @_json
 def list_(as_json: bool) -> None:
-    """Show every lock that is held."""
+    """Show every lock that is held, and leases that only a minority of the servers has."""
     held = _inspection().held()
     if as_json:
         click.echo(json.dumps({"locks": [view.as_dict() for view in held]}))
@@ -85,5 +85,11 @@ def _told(view: LockView) -> str:
         return "free" if view.fence is None else f"free, last fence {view.fence}"
     held = f"held by {view.holder}, fence {view.fence}, {view.age_s} s old"
     left = "without an end" if view.left_ms is None else f"{view.left_ms / 1000:.1f} s left"
-    end = f"{left}, {view.waiters} waiting"
-    return f"{held}, {end}" + (f", on {view.servers} servers" if view.servers > 1 else "")
+    return f"{held}, {left}, {view.waiters} waiting{_where(view)}"
+
+
+def _where(view: LockView) -> str:
+    if view.of_servers == 1:
+        return ""
+    where = f", on {view.servers} of {view.of_servers} servers"
+    return where if view.is_held else f"{where}: by no majority, so that nobody holds the lock"

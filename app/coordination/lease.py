@@ -78,7 +78,6 @@ class Lease:
         """The server has pushed its end ahead; a lease that was lost meanwhile stays so."""
         with self._lock:
             if self.state is LeaseState.LOST:
-                self._lost = True
                 return
             self._until, self._in_doubt = until, False
 
@@ -86,6 +85,8 @@ class Lease:
         """A renewal got no answer."""
         self._in_doubt = True
 
-    def lost(self) -> None:
-        """The server said that it is no longer this token's."""
-        self._lost = True
+    def lost(self) -> bool:
+        """It is no longer this token's; True for the first who says so, who counts it."""
+        with self._lock:
+            first, self._lost = not self._lost, True
+            return first

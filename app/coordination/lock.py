@@ -19,12 +19,12 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import structlog
 
 from app.coordination import failures
-from app.coordination.lease import Lease
+from app.coordination.lease import Lease, LeaseState
 from app.coordination.lock_store import Granted, LockStore, Taken
 from app.coordination.ticker import Ticker
 from app.coordination.watchdog import OnLost, Watch, Watchdog
@@ -65,8 +65,8 @@ class LockService:
             ttl_ms: after how long it passes on if it is not renewed, ms.
             retries: tries after the first one; 0 answers at once, None means as many as fit.
             wait_ms: how long all tries may take together, ms, where `retries` is not 0. A release
-                wakes the one who waits
-                longest; a dead holder's lock is tried for at the end of its lease.
+                wakes the one who waits longest; a dead holder's lock is tried for at the end of its
+                lease.
             token: the caller's own, to get its own lease and fence back; by default a new one. A
                 majority of servers takes none.
 
@@ -80,27 +80,26 @@ class LockService:
         _check_times(ttl_ms, wait_ms)
         if token is not None and not self._store.repeatable:
             raise InvalidInput("Locks kept by a majority of servers take no token of one's own.")
-        tries, asking = _Tries(retries, wait_ms), token or secrets.token_hex(16)
-        may_be_ours, number = False, 0
+        asked = _Asked(name, token or secrets.token_hex(16), ttl_ms)
+        tries, doubtful = _Tries(retries, wait_ms), False
         while True:
-            last = tries.is_last(number)
-            # Asked for the last time: who was noted as waiting is so for 1 ms more, not for good.
-            wait_ms = min(number, 1) if last else tries.wait_ms
-            said = self._ask(name, asking, ttl_ms, wait_ms=wait_ms)
+            last = tries.is_last
+            # Nobody waits after the last try: who was noted is so for 1 ms more, not for good.
+            said = self._ask(asked, wait_ms=min(tries.number, 1) if last else tries.wait_ms)
             if isinstance(said, Granted):
                 self._metrics.lock_wait_seconds.observe(tries.passed_s)
-                return Lease(name, asking, fence=said.fence, ttl_ms=ttl_ms, until=said.until)
-            if isinstance(said, CoordinationError):
-                may_be_ours |= failures.may_have_run(said)
-                last |= failures.lasts(said)
-            if last:
-                if may_be_ours and token is None:
-                    self._give_back(name, asking, ttl_ms)
-                raise said if isinstance(said, CoordinationError) else _busy(name)
+                return Lease(*asked[:2], fence=said.fence, ttl_ms=ttl_ms, until=said.until)
+            failed = said if isinstance(said, CoordinationError) else None
+            doubtful |= failed is not None and failures.may_have_run(failed)
+            if last or (failed is not None and failures.lasts(failed)):
+                break
+            self._wait(name, said, tries)
+            tries.number += 1
             if not self._store.repeatable:
-                asking = self._new_token(name, asking, ttl_ms, said)
-            self._wait(name, said, tries, number)
-            number += 1
+                asked = asked._replace(token=secrets.token_hex(16))
+        if doubtful and token is None and self._store.repeatable:
+            self._give_back(asked)
+        raise failed or _busy(name)
 
     def extend(self, lease: Lease) -> None:
         """Give the lease its whole time again, counted from now.
@@ -112,9 +111,11 @@ class LockService:
         if not lease.protected:
             return
         try:
+            lease.ensure_held()  # or what is over for its holder would be prolonged for nobody
             self._renew(lease)
         except LockLost:
-            self._metrics.locks_lost.inc()
+            if lease.lost():
+                self._metrics.locks_lost.inc()
             raise
 
     def release(self, lease: Lease) -> bool:
@@ -123,8 +124,8 @@ class LockService:
         Raises:
             CoordinationError: Redis gave no answer; the lease ends by itself.
         """
-        self._metrics.lock_hold_seconds.observe(time.monotonic() - lease.since)
-        return self._store.release(lease.name, lease.token)
+        owed_ms = 0 if self._store.repeatable else lease.ttl_ms
+        return self._release(lease, owed_ms=owed_ms)
 
     @contextlib.contextmanager
     def hold(
@@ -144,8 +145,7 @@ class LockService:
 
         Args:
             on_loss: without Redis, `open` goes on unprotected (counted, logged), `closed` raises.
-            on_lost: called once, on another thread, when the lease is lost within the block. It
-                must be short: it holds up every other renewal of this process.
+            on_lost: called once, on a thread of its own, when the lease is lost within the block.
 
         Raises:
             LockBusy: another holds it.
@@ -174,22 +174,25 @@ class LockService:
 
     def _let_go(self, lease: Lease, watch: Watch) -> None:
         watch.end()
-        try:
-            self.release(lease)
-        except CoordinationError:
-            self._owe_release(lease.name, lease.token, lease.ttl_ms)
+        with contextlib.suppress(CoordinationError):
+            self._release(lease, owed_ms=lease.ttl_ms)
+
+    def _release(self, lease: Lease, *, owed_ms: int) -> bool:
+        self._metrics.lock_hold_seconds.observe(time.monotonic() - lease.since)
+        return self._store.release(lease.name, lease.token, owed_ms=owed_ms)
 
     def _renew(self, lease: Lease) -> None:
         until = self._store.extend(lease.name, lease.token, ttl_ms=lease.ttl_ms)
         if until is None:
-            lease.lost()
             raise LockLost(f"The lease of {lease.name!r} is no longer this holder's.")
         lease.renewed(until)
-        lease.ensure_held()  # it may have been over before it was renewed
+        if lease.state is LeaseState.LOST:  # its time ran out while it was being renewed
+            with contextlib.suppress(CoordinationError):
+                self._store.release(lease.name, lease.token)
+        lease.ensure_held()
 
-    def _ask(
-        self, name: str, token: str, ttl_ms: int, *, wait_ms: int
-    ) -> Granted | Taken | CoordinationError:
+    def _ask(self, asked: _Asked, *, wait_ms: int) -> Granted | Taken | CoordinationError:
+        name, token, ttl_ms = asked
         try:
             said = self._store.take(name, token, ttl_ms=ttl_ms, wait_ms=wait_ms)
         except CoordinationError as error:
@@ -198,50 +201,33 @@ class LockService:
         (self._count_granted if isinstance(said, Granted) else self._count_busy)()
         return said
 
-    def _wait(self, name: str, said: Taken | CoordinationError, tries: _Tries, number: int) -> None:
+    def _wait(self, name: str, said: Taken | CoordinationError, tries: _Tries) -> None:
         """Until a release wakes us or the lease ends; by the clock where that is not to be had."""
         if isinstance(said, Taken):
             # Jitter behind the end: all who wait for a dead holder would ask at once.
-            seconds = said.left_ms / 1000 + tries.jitter_s(number)
+            seconds = said.left_ms / 1000 + tries.jitter_s()
             if self._store.wait(name, min(seconds, tries.wait_ms / 1000)):
                 return
-        tries.back_off(number)
+        tries.back_off()
 
-    def _new_token(
-        self, name: str, asked: str, ttl_ms: int, said: Taken | CoordinationError
-    ) -> str:
-        """For the next try; what the last one may have got where it was not heard is owed."""
-        if isinstance(said, CoordinationError):
-            self._owe_release(name, asked, ttl_ms)
-        return secrets.token_hex(16)
-
-    def _give_back(self, name: str, token: str, ttl_ms: int) -> None:
+    def _give_back(self, asked: _Asked) -> None:
         """An acquisition without an answer may have happened, and nobody else knows its token."""
-        try:
-            self._store.release(name, token)
-        except CoordinationError:
-            self._owe_release(name, token, ttl_ms)
+        name, token, ttl_ms = asked
+        with contextlib.suppress(CoordinationError):
+            self._store.release(name, token, owed_ms=ttl_ms, may_come=True)
 
-    def _owe_release(self, name: str, token: str, ttl_ms: int) -> None:
-        """Release in the background, until Redis has heard it or the lease has ended by itself."""
-        ended = time.monotonic() + ttl_ms / 1000
 
-        def turn() -> float | None:
-            if time.monotonic() >= ended:
-                return None
-            with contextlib.suppress(CoordinationError):
-                self._store.release(name, token)
-                return None
-            return time.monotonic() + _BACKOFF_MOST_S
-
-        self._ticker.add(time.monotonic() + _BACKOFF_MOST_S, turn)
+class _Asked(NamedTuple):
+    name: str
+    token: str
+    ttl_ms: int
 
 
 class _Tries:
-    """How long one acquisition may still go on."""
+    """How long one acquisition may still go on. `number` is that of the try, from 0."""
 
     def __init__(self, retries: int | None, wait_ms: int) -> None:
-        self._retries, self._started = retries, time.monotonic()
+        self._retries, self._started, self.number = retries, time.monotonic(), 0
         self._deadline = self._started + wait_ms / 1000
 
     @property
@@ -254,16 +240,18 @@ class _Tries:
         left_s = self._deadline - time.monotonic()
         return max(1, int(1000 * min(left_s, _LONGEST_WAIT_S)))
 
-    def is_last(self, number: int) -> bool:
-        out_of_tries = self._retries is not None and number >= self._retries
+    @property
+    def is_last(self) -> bool:
+        out_of_tries = self._retries is not None and self.number >= self._retries
         return out_of_tries or time.monotonic() >= self._deadline
 
-    def jitter_s(self, number: int) -> float:
+    def jitter_s(self) -> float:
         """Full jitter under an exponential bound (M. Brooker, "Exponential Backoff and Jitter")."""
-        return random.uniform(0, min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2 ** min(number, 10)))
+        bound_s = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2 ** min(self.number, 10))
+        return random.uniform(0, bound_s)
 
-    def back_off(self, number: int) -> None:
-        time.sleep(min(self.jitter_s(number), self.wait_ms / 1000))
+    def back_off(self) -> None:
+        time.sleep(min(self.jitter_s(), self.wait_ms / 1000))
 
 
 def _busy(name: str) -> LockBusy:

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from app.coordination import keys
 from app.coordination.absent import Scripting
+from app.coordination.lock_debts import Debts
 from app.coordination.scripts import Arg, Call, ScriptRegistry
 from app.errors import CoordinationError
 
@@ -47,8 +48,14 @@ class LockStore(Protocol):
         """The lease's new end, monotonic seconds; None if it is no longer the token's."""
         ...
 
-    def release(self, name: str, token: str) -> bool:
-        """Whether it was the token's until now."""
+    def release(self, name: str, token: str, *, owed_ms: int = 0, may_come: bool = False) -> bool:
+        """Whether it was the token's until now.
+
+        Args:
+            owed_ms: without an answer, go on in the background for so long. Only for a token that
+                nobody asks with again: a release that comes late would take a new lease of its own.
+            may_come: an acquisition of this token was not heard, and may come only now.
+        """
         ...
 
     def wait(self, name: str, seconds: float) -> bool:
@@ -67,6 +74,7 @@ class PrimaryStore:
 
     def __init__(self, client: Scripting, scripts: ScriptRegistry, *, holder: str) -> None:
         self._client, self._holder = client, holder
+        self._debts = Debts()
         self._take = scripts["lock_acquire.v2"]
         self._extend = scripts["lock_extend.v1"]
         self._release = scripts["lock_release.v2"]
@@ -76,7 +84,7 @@ class PrimaryStore:
         fence_ttl = max(_FENCE_TTL_MS, 2 * ttl_ms)
         args: list[Arg] = [token, ttl_ms, self._holder, fence_ttl, wait_ms]
         asked = time.monotonic()
-        granted, fence, left_ms = self._client.call(Call(self._take, names[:3], args))
+        granted, fence, left_ms = self._client.call(Call(self._take, names, args))
         return Granted(int(fence), asked + ttl_ms / 1000) if granted else Taken(int(left_ms))
 
     def extend(self, name: str, token: str, *, ttl_ms: int) -> float | None:
@@ -84,10 +92,21 @@ class PrimaryStore:
         call = Call(self._extend, [keys.lock(name).lease], [token, ttl_ms])
         return asked + ttl_ms / 1000 if self._client.call(call) else None
 
-    def release(self, name: str, token: str) -> bool:
+    def release(self, name: str, token: str, *, owed_ms: int = 0, may_come: bool = False) -> bool:
         names = keys.lock(name)
         call = Call(self._release, [names.lease, names.waiters, names.wake], [token, _WAKE_TTL_MS])
-        return bool(self._client.call(call))
+
+        def release() -> bool:
+            return bool(self._client.call(call))
+
+        try:
+            released = release()
+        except CoordinationError:
+            self._debts.owe(release, for_ms=owed_ms, may_come=may_come)
+            raise
+        if may_come and not released:
+            self._debts.owe(release, for_ms=owed_ms, may_come=True)
+        return released
 
     def wait(self, name: str, seconds: float) -> bool:
         try:

@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import MaxConnectionsError, ReadOnlyError
 from redis.retry import Retry
 
-from app.coordination import deadline
+from app.coordination import deadline, forks
 from app.coordination.scripts import Arg
 from app.coordination.topology import Address
 
@@ -45,10 +45,16 @@ class Pools:
             "protocol": 2,
             "driver_info": None,
         }
+        self._most = most
+        self.begin_afresh()
+        forks.in_child(self)
+
+    def begin_afresh(self) -> None:
+        """With no connection; those that were idle are left without a word to the server."""
         # A list's pop and append are atomic; the queue holds a place for each free connection.
         self._idle: dict[Address, list[Any]] = {}
         self._places: SimpleQueue[None] = SimpleQueue()
-        for _ in range(most):
+        for _ in range(self._most):
             self._places.put(None)
 
     def exchange(self, address: Address, commands: Sequence[Command]) -> list[Any]:

@@ -110,7 +110,7 @@ def health(purposes: Purposes, scripts: ScriptRegistry) -> list[Mapping[str, str
     that only reads on a full or demoted server.
     """
     args: list[Arg] = [secrets.token_hex(8), _PROBE_TTL_MS, "probe", _PROBE_TTL_MS, 0]
-    probe = Call(scripts["lock_acquire.v2"], keys.lock("probe")[:3], args)
+    probe = Call(scripts["lock_acquire.v2"], keys.lock("probe"), args)
     shared = [_health_of(c, probe) for c in (purposes.limiter, purposes.cache, purposes.lock)]
     return [*shared, *_health_of_majority(purposes.lock_servers, probe)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -14,7 +15,7 @@ from app.errors import CoordinationError, LockLost
 from app.metrics import Metrics
 
 OnLost = Callable[[Lease], None]
-"""Told of a loss, on the thread that renews every lease of this process: it must be short."""
+"""Told of a loss, on a thread of its own."""
 
 _STUCK_TTLS = 2
 _log = structlog.get_logger(__name__)
@@ -35,9 +36,7 @@ class Watchdog:
 
     def watch(self, lease: Lease, on_lost: OnLost | None = None) -> Watch:
         """Renew `lease` until the watch is ended; call `on_lost` once if it is lost before."""
-        watch = Watch(lease, on_lost, self._extend, self._metrics)
-        self._ticker.add(time.monotonic() + lease.ttl_ms / 3000, watch.turn)
-        return watch
+        return Watch(lease, on_lost, self._extend, self._metrics, self._ticker)
 
 
 class Watch:
@@ -49,11 +48,13 @@ class Watch:
         on_lost: OnLost | None,
         extend: Callable[[Lease], None],
         metrics: Metrics,
+        ticker: Ticker,
     ) -> None:
         self._lease, self._on_lost, self._extend = lease, on_lost, extend
-        self._metrics = metrics
+        self._metrics, self._ticker = metrics, ticker
         self._lock = threading.Lock()
         self._ended = self._stuck = False
+        self._plan = ticker.add(time.monotonic() + lease.ttl_ms / 3000, self.turn)
 
     def end(self) -> None:
         """Stop renewing: the holder releases. A loss found after this is none, but `on_lost` may be
@@ -63,6 +64,7 @@ class Watch:
             self._ended = True
             if self._stuck:
                 self._metrics.locks_stuck.dec()
+        self._ticker.cancel(self._plan)
 
     def turn(self) -> float | None:
         """Renew, and say when to come again; None once there is nothing left to renew."""
@@ -88,11 +90,18 @@ class Watch:
         with self._lock:
             if self._ended:
                 return
-            self._lease.lost()
-            self._metrics.locks_lost.inc()
+            if self._lease.lost():
+                self._metrics.locks_lost.inc()
         _log.error("lock.lost", lock=self._lease.name, fence=self._lease.fence, why=why)
-        if self._on_lost is not None:
-            self._on_lost(self._lease)
+        if self._on_lost is not None:  # however long it takes, it holds up no other renewal
+            tell = partial(self._tell, self._on_lost)
+            threading.Thread(target=tell, name="lock-lost", daemon=True).start()
+
+    def _tell(self, on_lost: OnLost) -> None:
+        try:
+            on_lost(self._lease)
+        except Exception:
+            _log.exception("lock.on_lost_failed", lock=self._lease.name)
 
     def _mark_if_stuck(self) -> None:
         """Held beyond twice its time: perhaps rightly, perhaps by work that hangs."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from flask_openapi import OpenAPI
 
+from app.coordination import deployment
 from app.errors import LockLost
 from tests.api.conftest import MakeApp
 from tests.api.lock_commands import acquire, force, identity, run, said
@@ -39,8 +40,8 @@ def test_a_lock_is_held_on_three_servers_and_on_none_that_serves_the_rest(
     assert (shown["name"], shown["holder"]) == ("sweep", identity(app))
     assert (shown["servers"], shown["waiters"]) == (3, 0)
     assert lease.token not in run(app, "show", "sweep", "--json").output
-    assert run(app, "list").stdout.endswith(" s left, 0 waiting, on 3 servers\n")
-    assert run(app, "show", "sweep").stdout.endswith(" s left, 0 waiting, on 3 servers\n")
+    assert run(app, "list").stdout.endswith(" s left, 0 waiting, on 3 of 3 servers\n")
+    assert run(app, "show", "sweep").stdout.endswith(" s left, 0 waiting, on 3 of 3 servers\n")
 
 
 @pytest.mark.parametrize("dead", [0, 1, 2])
@@ -52,7 +53,7 @@ def test_with_one_server_dead_locks_are_shown_and_released_as_before(
     (listed,) = said(app, "list")["locks"]
     shown = said(app, "show", "sweep")
     assert (listed["servers"], shown["servers"]) == (2, 2)
-    assert run(app, "show", "sweep").stdout.endswith(", on 2 servers\n")
+    assert run(app, "show", "sweep").stdout.endswith(", on 2 of 3 servers\n")
     done = force(app, "sweep")
     assert done.exit_code == 0
     assert done.stdout.splitlines()[-1] == f"Released 'sweep', which {identity(app)} held."
@@ -92,3 +93,31 @@ def test_the_list_has_each_lock_once_whichever_servers_have_it(
     three.drop(three.servers[2], "c")
     found = said(app, "list")["locks"]
     assert [(lock["name"], lock["servers"]) for lock in found] == [("a", 2), ("b", 3), ("c", 2)]
+
+
+def test_a_lease_on_a_minority_is_shown_as_what_it_is(app: OpenAPI, three: Majority) -> None:
+    three.put(three.servers[1], "sweep", "gone")
+    (shown,) = said(app, "list")["locks"]
+    assert (shown["servers"], shown["of_servers"]) == (1, 3)
+    told = ", on 1 of 3 servers: by no majority, so that nobody holds the lock\n"
+    assert run(app, "list").stdout.endswith(told)
+
+
+def test_a_hung_server_is_asked_once_however_many_locks_there_are(
+    app: OpenAPI, three: Majority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deployment, "_TIMEOUT_S", 0.5)
+    for number in range(20):
+        acquire(app, f"lock-{number}")
+    hung = three.servers[0]
+    before = connections(three, hung)
+    hung.freeze()
+    found = said(app, "list")["locks"]
+    hung.thaw()
+    assert [lock["servers"] for lock in found] == [2] * 20
+    assert connections(three, hung) == before + 1
+
+
+def connections(three: Majority, server: Valkey) -> int:
+    """How many a server has ever taken."""
+    return int(three.raw(server).info("stats")["total_connections_received"])

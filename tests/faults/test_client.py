@@ -32,7 +32,7 @@ LEASE = keys.lock("a").lease
 
 
 def acquire(name: str, *, ttl_ms: int) -> Call:
-    return Call(SCRIPTS["lock_acquire.v2"], keys.lock(name)[:3], ["t", ttl_ms, "h", ttl_ms, 0])
+    return Call(SCRIPTS["lock_acquire.v2"], keys.lock(name), ["t", ttl_ms, "h", ttl_ms, 0])
 
 
 def release(token: str) -> Call:

@@ -9,6 +9,7 @@ import pytest
 
 from app.coordination import keys
 from app.coordination.lock import LockService
+from app.coordination.lock_debts import Debts
 from app.coordination.lock_store import Granted, PrimaryStore, Taken
 from app.errors import CoordinationError, LockBusy, RedisUnavailable
 from tests.support.locks import LONG_MS, NAME, LockBench, LockServer
@@ -153,7 +154,7 @@ def test_without_the_background_it_would_stay_until_its_lease_ends(
     server: LockServer, valkey_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control of the test above."""
-    monkeypatch.setattr(LockService, "_owe_release", lambda *_: None)
+    monkeypatch.setattr(Debts, "owe", lambda *_, **__: None)
     with pytest.raises(AssertionError, match="the phantom's end"):
         a_phantom_goes_away(server, valkey_proxy, within_s=0.6)
     assert server.left_ms() > LONG_MS / 2
@@ -174,13 +175,9 @@ def test_a_release_that_is_owed_is_forgotten_once_the_lease_has_ended_by_itself(
 ) -> None:
     with bench.locks.hold(NAME, ttl_ms=400, on_loss="closed"):
         valkey_proxy.cut()
-    assert bench.locks._ticker._due
-
-    def nothing_is_left() -> bool:
-        bench.wait_for_the_background()
-        return not bench.locks._ticker._due
-
-    eventually(nothing_is_left, what="an idle background")
+    due = bench.store._debts._ticker._due
+    assert due
+    eventually(lambda: not due, what="an idle background")
 
 
 # --- waiting ------------------------------------------------------------------------------------

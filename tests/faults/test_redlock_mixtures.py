@@ -73,7 +73,7 @@ def test_without_the_release_a_refused_acquisition_would_have_stayed_where_it_wa
     five: Majority, links: list[Link], monkeypatch: pytest.MonkeyPatch, loss: Loss, left: int
 ) -> None:
     """The control of the test above: an acquisition that gives nothing back."""
-    monkeypatch.setattr(PrimaryStore, "release", lambda *_: True)
+    monkeypatch.setattr(PrimaryStore, "release", lambda *_, **__: True)
     told = _acquired(five, links, loss)
     wrong = [each for each in MIXTURES if told[each] != _right_acquired(each, loss)]
     assert len(wrong) == left

@@ -14,7 +14,7 @@ _LONG_GONE = 1_000  # a moment in 1970, ms
 
 def acquire(server: ScriptServer, token: str, ttl: int = 5_000, *, wait: int = 0) -> list[int]:
     args = (token, ttl, "host:1", FENCE_TTL, wait)
-    taken: list[int] = server.run("lock_acquire.v2", [*LOCK[:3]], *args)
+    taken: list[int] = server.run("lock_acquire.v2", [*LOCK], *args)
     return taken
 
 

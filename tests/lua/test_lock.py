@@ -66,12 +66,18 @@ def test_nobody_releases_or_extends_a_free_lock(server: ScriptServer) -> None:
     assert server.do("EXISTS", *LOCK) == 0
 
 
-def test_extending_counts_from_now_and_may_shorten(server: ScriptServer) -> None:
+def test_extending_counts_from_now_and_never_shortens(server: ScriptServer) -> None:
     acquire(server, "a", ttl=1_000)
     assert extend(server, "a", ttl=9_000) == 1
     assert 1_000 < server.do("PTTL", LOCK.lease) <= 9_000
     assert extend(server, "a", ttl=500) == 1
-    assert server.do("PTTL", LOCK.lease) <= 500
+    assert 1_000 < server.do("PTTL", LOCK.lease) <= 9_000
+
+
+def test_the_same_token_asking_for_less_keeps_what_it_was_promised(server: ScriptServer) -> None:
+    acquire(server, "a", ttl=60_000)
+    assert 30_000 < acquire(server, "a", ttl=500)[2] <= 60_000
+    assert server.do("PTTL", LOCK.lease) > 30_000
 
 
 def test_an_expired_lock_passes_on_and_its_old_holder_can_do_nothing(server: ScriptServer) -> None:
@@ -168,7 +174,7 @@ def test_times_that_are_none_take_no_lock(
         release(server, "a")
     before = state(server)
     with pytest.raises(REFUSALS):
-        server.run("lock_acquire.v2", [*LOCK[:3]], "b", 5_000, "host:1", fence_ttl, wait)
+        server.run("lock_acquire.v2", [*LOCK], "b", 5_000, "host:1", fence_ttl, wait)
     assert state(server) == before
 
 
@@ -183,7 +189,7 @@ def test_a_lease_that_is_no_lease_is_refused_and_left(server: ScriptServer) -> N
 def test_a_lease_that_cannot_be_given_an_end_is_not_kept(server: ScriptServer) -> None:
     """A lease for ever would keep everybody out for good."""
     with pytest.raises(REFUSALS):
-        server.run("lock_acquire.v2", list(LOCK[:3]), "a", "1.5", "holder", 60_000, 0)
+        server.run("lock_acquire.v2", list(LOCK), "a", "1.5", "holder", 60_000, 0)
     assert server.do("EXISTS", LOCK.lease) == 0
     assert acquire(server, "b")[0] == 1
 

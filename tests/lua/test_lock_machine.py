@@ -56,9 +56,11 @@ class LockMachine(RuleBasedStateMachine):
         assert granted == (self.holder in (None, token)), "at most one holder"
         if not granted:
             assert (fence, 0 < left <= TTL) == (0, True)
-            self.waiting |= {token} if wait else set()
+            if wait:
+                self.waiting.add(token)
+                self.woken = self.woken and self.waiting != {token}
             return
-        assert left == TTL
+        assert TTL - 10_000 < left <= TTL
         if self.holder is None:
             assert fence > self.fence, "a fence above all that were granted before"
         else:
@@ -170,6 +172,7 @@ FAULTS = {
         "if false then\n",
     ),
     "a lease for good": ("lock_acquire.v2", "redis.pcall('PEXPIRE', KEYS[1], ARGV[2])\n", "1\n"),
+    "a wake-up of the dead": ("lock_acquire.v2", "redis.call('DEL', KEYS[4])", "local _"),
     "a wake-up for each waiter": ("lock_release.v2", " and redis.call('LLEN', KEYS[3]) == 0", ""),
 }
 

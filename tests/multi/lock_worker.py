@@ -145,9 +145,9 @@ class NotingStore(PrimaryStore):
             self.diary.note(Kind.GRANTED, said.fence, time.monotonic(), asked=asked)
         return said
 
-    def release(self, name: str, token: str) -> bool:
+    def release(self, name: str, token: str, *, owed_ms: int = 0, may_come: bool = False) -> bool:
         at = time.monotonic()
-        released = super().release(name, token)
+        released = super().release(name, token, owed_ms=owed_ms, may_come=may_come)
         self.diary.note(Kind.RELEASED if released else Kind.LOST, self.fence, at)
         return released
 

@@ -15,6 +15,7 @@ import redis
 
 from app.config import Settings
 from app.coordination import keys, purposes
+from app.coordination.absent import NoRedis
 from app.coordination.client import ScriptClient
 from app.coordination.lease import Lease
 from app.coordination.lock import LockService
@@ -61,9 +62,10 @@ class Site(Killed):
         }
         self.metrics = Metrics()
         self._redis = purposes.build(Settings.from_env(env), self.metrics)
-        self.store = Redlock(
-            [PrimaryStore(each, SCRIPTS, holder="site") for each in self._redis.lock_servers]
-        )
+        self.stores = [
+            PrimaryStore(each, SCRIPTS, holder="site") for each in self._redis.lock_servers
+        ]
+        self.store = Redlock(self.stores)
         if quorum is not None:
             self.store._quorum = quorum
         self.locks = LockService(self.store, self.metrics)
@@ -113,7 +115,8 @@ class Site(Killed):
 
     def kill(self) -> None:
         """End it: what it still owes in the background, nobody hears any more."""
-        self.store._stores, self.store._quorum = (), 0
+        for store in self.stores:
+            store._client = NoRedis("lock")
         self.store._pool.shutdown(wait=False)
         self._redis.close()
 

@@ -32,8 +32,13 @@ def take(bench: LockBench) -> Lease:
 
 
 def wake(server: LockServer, times: int) -> None:
-    """Wake-ups of no release."""
+    """Wake-ups of no release, beside another who waits: they may be for that one."""
+    another_waits(server)
     server.raw.rpush(keys.lock(NAME).wake, *["1"] * times)
+
+
+def another_waits(server: LockServer) -> None:
+    server.raw.zadd(keys.lock(NAME).waiters, {"another": 2**53})
 
 
 # --- how often it is asked for ------------------------------------------------------------------
@@ -157,6 +162,7 @@ def test_a_waiter_does_not_take_the_connection_of_whoever_releases(server: LockS
 
 def test_whoever_cannot_be_woken_tries_again_by_the_clock(server: LockServer) -> None:
     server.bench().locks.acquire(NAME, ttl_ms=LONG_MS)
+    another_waits(server)
     server.raw.set(keys.lock(NAME).wake, "nothing to block on")
     with ThreadPoolExecutor() as pool:
         waiter = pool.submit(take, server.bench())
@@ -196,6 +202,7 @@ def test_a_waiter_who_gave_up_before_its_time_is_no_waiter_any_more(server: Lock
     wake(server, 1)
     with pytest.raises(LockBusy):
         server.bench().locks.acquire(NAME, ttl_ms=LONG_MS, retries=1, wait_ms=PATIENT_MS)
+    server.raw.zrem(keys.lock(NAME).waiters, "another")
     inspection = LockInspection([holder.client], SCRIPTS)
     eventually(lambda: inspection.show(NAME).waiters == 0, timeout_s=2, what="the note's end")
     holder.locks.release(lease)

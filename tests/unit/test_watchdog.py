@@ -13,7 +13,8 @@ from app.coordination import keys
 from app.coordination.lease import Lease, LeaseState
 from app.coordination.lock_inspection import LockInspection
 from app.coordination.lock_store import PrimaryStore
-from app.coordination.watchdog import Watch
+from app.coordination.ticker import Plan
+from app.coordination.watchdog import OnLost, Watch
 from app.errors import LockBusy, LockLost
 from tests.support.locks import LONG_MS, NAME, SCRIPTS, LockBench, LockServer
 from tests.support.redis_servers import Valkey
@@ -69,7 +70,7 @@ def test_without_the_watchdog_the_lease_would_have_ended(
     server: LockServer, bench: LockBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control of the test above."""
-    monkeypatch.setattr(bench.locks._ticker, "add", lambda *_: None)
+    monkeypatch.setattr(bench.locks._ticker, "add", lambda *_: Plan(lambda: None))
     with bench.locks.hold(NAME, ttl_ms=TTL_MS, on_loss="closed") as lease:
         with pytest.raises(AssertionError):
             outlive_two_leases(server, lease)
@@ -97,7 +98,7 @@ def test_after_the_block_nothing_is_renewed(server: LockServer, bench: LockBench
     with bench.locks.hold(NAME, ttl_ms=90, on_loss="closed"):
         pass
     run = server.scripts_run()
-    eventually(lambda: not bench.locks._ticker._due, what="the turn of the watch")
+    eventually(lambda: not bench.locks._ticker._due, what="the end of the watch")
     bench.wait_for_the_background()
     assert server.scripts_run() == run
 
@@ -161,17 +162,62 @@ def test_a_holder_who_cannot_be_told_does_not_stop_the_renewals_of_others(
         told.append(lease.name)
         raise ZeroDivisionError
 
+    with capture_logs() as logs:
+        robbed_beside_another(server, bench, fail)
+        eventually(lambda: len(logs) == 2, what="the log of the failure")
+    assert told == [NAME]
+    assert [log["event"] for log in logs] == ["lock.lost", "lock.on_lost_failed"]
+    assert bench.sample("lost_total") == 1
+
+
+def test_a_holder_who_takes_long_to_be_told_does_not_stop_the_renewals_of_others(
+    server: LockServer, bench: LockBench
+) -> None:
+    goes_on = threading.Event()
+
+    def hang(_lease: Lease) -> None:
+        assert goes_on.wait(20)
+
+    robbed_beside_another(server, bench, hang)
+    goes_on.set()
+
+
+def robbed_beside_another(server: LockServer, bench: LockBench, on_lost: OnLost) -> None:
+    """One lease is lost; the other one of the process is renewed afterwards."""
+    told = threading.Event()
+
+    def tell(lease: Lease) -> None:
+        told.set()
+        on_lost(lease)
+
     with (
-        capture_logs() as logs,
         bench.locks.hold("other", ttl_ms=TTL_MS, on_loss="closed") as other,
-        bench.locks.hold(NAME, ttl_ms=TTL_MS, on_loss="closed", on_lost=fail),
+        bench.locks.hold(NAME, ttl_ms=TTL_MS, on_loss="closed", on_lost=tell),
     ):
         delete(server)
-        eventually(lambda: told == [NAME], what="the news")
+        eventually(told.is_set, what="the news")
         until = other.until
         eventually(lambda: other.until > until, what="a further renewal")
-    assert [log["event"] for log in logs] == ["lock.lost", "ticker.failed"]
+        other.ensure_held()
+
+
+def test_a_loss_that_the_holder_finds_first_is_counted_once(
+    server: LockServer, bench: LockBench
+) -> None:
+    told = list[Lease]()
+    with bench.locks.hold(NAME, ttl_ms=TTL_MS, on_loss="closed", on_lost=told.append) as lease:
+        delete(server)
+        with pytest.raises(LockLost):
+            bench.locks.extend(lease)
+        eventually(lambda: told == [lease], what="the news")
     assert bench.sample("lost_total") == 1
+
+
+def test_many_short_blocks_with_a_long_lease_leave_nothing_behind(bench: LockBench) -> None:
+    for number in range(300):
+        with bench.locks.hold(f"{NAME}-{number}", ttl_ms=3_600_000, on_loss="closed"):
+            pass
+    assert len(bench.locks._ticker._due) < 150
 
 
 # --- letting go in the middle of a renewal ------------------------------------------------------
