@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 import threading
 import time
@@ -16,8 +17,9 @@ import time
 from benchmarks.lock_peers import NAME, PEERS, service
 
 # It rests for longer than redis-py's pause between two tries, so that the other one gets the lock,
-# and keeps it for longer than it rests, so that the other one is waiting by then.
-_REST_S, _KEEP_S = 0.12, 0.18
+# and keeps it for longer than it rests, so that the other one is waiting by then; how much longer is
+# spread over one whole pause, or each release would meet the same moment of it.
+_REST_S, _KEEP_LEAST_S, _KEEP_MOST_S = 0.12, 0.14, 0.24
 
 
 def pass_on(peer: str, url: str, times: str) -> None:
@@ -26,7 +28,7 @@ def pass_on(peer: str, url: str, times: str) -> None:
         asked = time.monotonic()
         give_back = take()
         took = time.monotonic()
-        time.sleep(_KEEP_S)
+        time.sleep(random.uniform(_KEEP_LEAST_S, _KEEP_MOST_S))
         gave = time.monotonic()
         give_back()
         print(json.dumps({"took": took, "gave": gave, "asked": asked, "worker": os.getpid()}))
