@@ -19,12 +19,15 @@ from app import logs
 from app.config import Settings
 from app.coordination import deployment, purposes
 from app.coordination.absent import Scripting
-from app.coordination.cache import MemoryCache, RedisCache
+from app.coordination.cache import META_TTL_MS, RedisCache
 from app.coordination.cron import CronClaims
 from app.coordination.deny_memo import DenyMemo
 from app.coordination.fleet import Fleet
+from app.coordination.gate import Gate
+from app.coordination.local_cache import LocalCache, current_visit
 from app.coordination.lock import LockService
 from app.coordination.lock_store import LockStore, PrimaryStore
+from app.coordination.memory_cache import MemoryCache
 from app.coordination.memory_rates import MemoryRates
 from app.coordination.rate_limit import OnLoss, RedisRates
 from app.coordination.rates import Rates
@@ -33,13 +36,16 @@ from app.coordination.scripts import ScriptRegistry
 from app.db.engine import Database
 from app.metrics import Metrics
 from app.services.accounts import AccountService
+from app.services.changes import Changes
 from app.services.imports import ImportService
 from app.services.limit_rules import LimitRules
 from app.services.ports import Cache
 from app.services.projects import ProjectService
+from app.services.relay import Relay
 from app.services.stats import StatsService
 from app.services.sweep import SweepService
 from app.services.tasks import TaskService
+from app.services.tokens import Tokens
 
 _REACH_S = 0.5
 
@@ -60,7 +66,12 @@ class Container:
     fleet: Fleet
     limit_rules: LimitRules
     cache: Cache
+    shared: RedisCache | None
+    gate: Gate
+    changes: Changes
+    relay: Relay
     accounts: AccountService
+    tokens: Tokens
     projects: ProjectService
     tasks: TaskService
     stats: StatsService
@@ -88,6 +99,7 @@ class Container:
         deployment.load_at_start(self.settings, self.scripts)
 
     def close(self) -> None:
+        self.relay.close()
         self.fleet.leave()
         self.limit_rules.close()
         self.redis.close()
@@ -112,7 +124,12 @@ def build(settings: Settings) -> Container:
         pool_timeout_ms=settings.db_pool_timeout_ms,
         on_retry=metrics.db_retries.inc,
     )
-    cache = _cache(settings, redis.cache, scripts, metrics)
+    gate = Gate()
+    shared = _shared_cache(settings, redis.cache, scripts, metrics, gate)
+    cache: Cache = shared or MemoryCache()
+    changes = Changes(db, cache, gate)
+    accounts = AccountService(db, changes, PasswordHasher(), settings.session_ttl_s)
+    local = shared.local if shared else None
     fleet = Fleet(redis.limiter, scripts, identity=identity)
     return Container(
         settings=settings,
@@ -127,20 +144,31 @@ def build(settings: Settings) -> Container:
         fleet=fleet,
         limit_rules=LimitRules(db),
         cache=cache,
-        accounts=AccountService(db, PasswordHasher(), settings.session_ttl_s),
-        projects=ProjectService(db, cache),
-        tasks=TaskService(db, cache),
+        shared=shared,
+        gate=gate,
+        changes=changes,
+        relay=Relay(db, shared, changes, gate, metrics, entry_ttl_s=settings.cache_ttl_s),
+        accounts=accounts,
+        tokens=Tokens(accounts, local, gate),
+        projects=ProjectService(db, changes),
+        tasks=TaskService(db, changes, cache),
         stats=StatsService(db, cache),
-        imports=ImportService(db, cache),
-        sweep=SweepService(cache),
+        imports=ImportService(db, changes),
+        sweep=SweepService(changes),
     )
 
 
 def _rates(settings: Settings, client: Scripting, scripts: ScriptRegistry, fleet: Fleet) -> Rates:
     if not settings.has_redis:
         return MemoryRates()
-    on_loss = OnLoss(settings.limits_on_loss)
-    return DenyMemo(RedisRates(client, scripts, on_loss=on_loss, fleet_size=lambda: fleet.size))
+    rates = RedisRates(
+        client,
+        scripts,
+        on_loss=OnLoss(settings.limits_on_loss),
+        fleet_size=lambda: fleet.size,
+        beside=(lambda: None) if settings.cache_redis_url else current_visit,
+    )
+    return DenyMemo(rates)
 
 
 def _lock_store(redis: purposes.Purposes, scripts: ScriptRegistry, *, holder: str) -> LockStore:
@@ -149,11 +177,18 @@ def _lock_store(redis: purposes.Purposes, scripts: ScriptRegistry, *, holder: st
     return Redlock([PrimaryStore(each, scripts, holder=holder) for each in redis.lock_servers])
 
 
-def _cache(
-    settings: Settings, client: Scripting, scripts: ScriptRegistry, metrics: Metrics
-) -> Cache:
-    memory = MemoryCache()
+def _shared_cache(
+    settings: Settings, client: Scripting, scripts: ScriptRegistry, metrics: Metrics, gate: Gate
+) -> RedisCache | None:
     if not settings.has_redis:
-        return memory
-    ttl_ms = settings.cache_ttl_s * 1000
-    return RedisCache(client, scripts, metrics, ttl_ms=ttl_ms, fallback=memory)
+        return None
+    return RedisCache(
+        client,
+        scripts,
+        metrics,
+        ttl_s=settings.cache_ttl_s,
+        fallback=MemoryCache(),
+        local=LocalCache(scripts["cache_sync.v1"], meta_ttl_ms=META_TTL_MS),
+        gate=gate,
+        clustered=settings.redis_mode == "cluster" and not settings.cache_redis_url,
+    )

@@ -106,6 +106,12 @@ class Metrics:
             *("endpoint", "by"),
         )
         self.cache = self._counter("cache_events_total", "What the cache did.", "event")
+        self.cache_pending = Gauge(
+            "taskflow_cache_invalidations_pending",
+            "Changes in the outbox that Redis had not been told of at the last look.",
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
 
     def _cron(self) -> None:
         self.cron_runs = self._counter(

@@ -9,8 +9,9 @@
 -- ARGV[3] epoch      random, used if a new epoch must begin
 -- ARGV[4] meta_ttl   longer than any entry's, ms
 --
--- Returns {1, value} a hit; {0, sequence, epoch, lease} a miss, lease 1 where the caller loads,
---   0 where another is at it
+-- Returns {1, sequence, epoch, value, tags, left} a hit, of the sequence it was loaded at, its tags
+--   joined by line feeds, for left more ms; {0, sequence, epoch, lease} a miss of the sequence as it
+--   is now, lease 1 where the caller loads, 0 where another is at it
 -- Clock: none; the order is the sequence's
 -- Atomic because: sequence, validity and lease are one picture; a tag that moved between them
 --   would let a value loaded before it count as loaded after
@@ -46,7 +47,7 @@ end
 
 local entry = redis.call('HMGET', KEYS[1], 'epoch', 's', 'tags', 'v')
 if entry[1] and is_valid(entry) then
-  return {1, entry[4]}
+  return {1, tonumber(entry[2]), epoch, entry[4], entry[3], redis.call('PTTL', KEYS[1])}
 end
 
 local lease = redis.call('SET', KEYS[4], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0

@@ -7,9 +7,9 @@
 -- ARGV[3] most      tags remembered at most; the oldest ones beyond it are pruned
 -- ARGV[4..] tags
 --
--- Returns the sequence that the tags moved to; 0 where memory is full and the whole namespace was
---   made a miss by deleting its meta and tags, which a full server still does. Doing it again is
---   harmless
+-- Returns {sequence, replid}: what the tags moved to, and the history of writes that holds it; the
+--   sequence is 0 where memory is full and the whole namespace was made a miss by deleting its meta
+--   and tags, which a full server still does. Doing it again is harmless
 -- Clock: none; the order is the sequence's
 -- Atomic because: a reader between the clock and the tags would store an old value under the new
 --   sequence. Cost: O(tags), whatever the number of entries.
@@ -37,7 +37,7 @@ for i = 4, #ARGV do
 end
 if full then
   redis.call('DEL', KEYS[1], KEYS[2])
-  return 0
+  return {0, replid}
 end
 
 -- Rank 0 is the sentinel, at score 0.
@@ -50,4 +50,4 @@ end
 
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
-return sequence
+return {sequence, replid}

@@ -25,6 +25,7 @@ from app.api import (
     sessions,
     stats,
     tasks,
+    visits,
 )
 from app.api.context import EXTENSION
 from app.api.json_provider import OrjsonProvider
@@ -36,7 +37,9 @@ HOOKS = (
     headers.install,
     http_metrics.install,
     authentication.install_lookup,
+    visits.install,
     limits.install_limits,
+    visits.install_judged,
     authentication.install_enforcement,
     bodies.install,
 )

@@ -9,6 +9,7 @@ from flask import Response, request
 
 from app.api.json_provider import json_response
 from app.api.schemas.conditions import tag_of
+from app.services.encoded import Encoded
 
 
 def answer(view: Mapping[str, Any]) -> Response:
@@ -20,6 +21,14 @@ def answer(view: Mapping[str, Any]) -> Response:
     if "version" in view:
         response.set_etag(tag_of(view["version"]))
         response.make_conditional(request)
+    return response
+
+
+def answer_encoded(found: Encoded[Any]) -> Response:
+    """200 with a view as its bytes were kept, and its tag; 304 to whoever holds it already."""
+    response = Response(found.json, mimetype="application/json")
+    response.set_etag(found.tag)
+    response.make_conditional(request)
     return response
 
 

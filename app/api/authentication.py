@@ -1,7 +1,9 @@
 """Who is asking. The look-up runs before the limits, the refusal after them.
 
 So a request is counted by its account where the token is good, by its address where it is not,
-and a refused one is counted too.
+and a refused one is counted too. Whose a token is may be remembered: what the look-up finds is
+confirmed once the limits' round trip has told what changed, before anything is done for it. (The
+first request of a process with a token just revoked is counted by its account.)
 """
 
 from __future__ import annotations
@@ -48,17 +50,28 @@ def needs_actor(endpoint: str | None) -> bool:
 
 
 def _look_up() -> None:
-    g.actor, g.refusal = None, None
+    g.actor, g.refusal, g.token, g.looked_up = None, None, "", False
     if not needs_actor(request.endpoint):
         return
     try:
-        g.actor = _actor_of_token()
+        g.token = _token()
+        g.actor = _actor(g.token)
     except TaskFlowError as refusal:
         # A lost database too is only told after the limits have counted the request.
         g.refusal = refusal
 
 
-def _actor_of_token() -> Actor:
+def _actor(token: str) -> Actor:
+    """Whose the token was when this process last looked, or is by the database."""
+    tokens = container().tokens
+    remembered = tokens.remembered(token)
+    if remembered is not None:
+        return remembered
+    g.looked_up = True
+    return tokens.identify(token)
+
+
+def _token() -> str:
     try:
         given = request.authorization
     except ValueError:  # werkzeug decodes Basic credentials, whatever bytes they are
@@ -67,9 +80,12 @@ def _actor_of_token() -> Actor:
         raise Unauthenticated("This needs a log-in: send Authorization: Bearer <token>.")
     if given.type != "bearer" or not given.token:
         raise Unauthenticated("The Authorization header must be: Bearer <token>.")
-    return container().accounts.authenticate(given.token)
+    return given.token
 
 
 def _enforce() -> None:
     if g.refusal is not None:
         raise g.refusal
+    if g.actor is not None:
+        tokens = container().tokens
+        g.actor = tokens.confirm(g.token, g.actor, visit=g.visit, looked_up=g.looked_up)

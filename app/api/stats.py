@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response
 from flask_openapi import APIBlueprint, Tag
 
-from app.api.answers import answer
+from app.api.answers import answer_encoded
 from app.api.context import actor, container
 from app.api.openapi import named_after_handler
 from app.api.schemas.base import ProjectPath
@@ -23,4 +23,4 @@ blueprint = APIBlueprint(
 @blueprint.get("/<uuid:project_id>/stats", responses={200: Stats})
 def project_stats(path: ProjectPath) -> Response:
     """Count a project's tasks by status, priority and lateness."""
-    return answer(container().stats.project(actor(), path.project_id))
+    return answer_encoded(container().stats.project(actor(), path.project_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response
 from flask_openapi import APIBlueprint, Tag
 
-from app.api.answers import answer, created, no_content
+from app.api.answers import answer, answer_encoded, created, no_content
 from app.api.context import actor, container
 from app.api.openapi import named_after_handler
 from app.api.schemas.base import ProjectPath, TaskPath
@@ -35,13 +35,13 @@ def create_task(path: ProjectPath, body: NewTaskBody) -> Response:
 def list_tasks(path: ProjectPath, query: TaskFilters) -> Response:
     """List a project's tasks, a page at a time."""
     wanted = TaskQuery(**query.model_dump())
-    return answer(container().tasks.list(actor(), path.project_id, wanted))
+    return answer_encoded(container().tasks.list(actor(), path.project_id, wanted))
 
 
 @blueprint.get("/tasks/<uuid:task_id>", responses={200: Task})
 def get_task(path: TaskPath) -> Response:
     """Read one task."""
-    return answer(container().tasks.get(actor(), path.task_id))
+    return answer_encoded(container().tasks.get(actor(), path.task_id))
 
 
 @blueprint.patch("/tasks/<uuid:task_id>", responses={200: Task})

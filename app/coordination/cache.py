@@ -7,99 +7,63 @@ Rules (each is a trace that was closed; leave none out):
    disagreeing, or of another replication id begin a new epoch: everything misses.
 2. One script reads: an entry is valid if its epoch is today's, its `s` is not under the floor, and
    none of its tags moved after `s`. A miss returns the sequence and, to one caller, the fill lease.
+   A waiter takes the filled value only if it is valid under its own check.
 3. The loader opens a fresh transaction after the miss was answered, on the primary: an earlier
    snapshot would store an old value under the new sequence. `load` must see to that.
 4. A store carries the miss's sequence and is refused if a tag, the floor or the epoch moved.
-5. Invalidating raises the clock and the tags' scores, after the commit and before the answer.
+5. Invalidating raises the clock and the tags' scores. It is recorded in the change's own
+   transaction, done after the commit and before the answer, and may be repeated.
+6. L1 is judged by the sequence that the request's own round trip brought (`local_cache`).
+7. The gate (`gate`): L1 and L2 are used only while this process looks after the outbox.
 8. Without Redis: per process, bodies only, for at most 5 s from the start of the load.
-9. Tags are pruned by raising the floor. Values are JSON, never pickle.
+9. Tags are pruned by raising the floor. Values are bytes of the caller's, never pickled.
 """
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import orjson
+import structlog
 
-from app.coordination import keys
+from app.coordination import deadline, keys
 from app.coordination.absent import Scripting
-from app.coordination.invalidation import Invalidations
+from app.coordination.gate import Gate
+from app.coordination.local_cache import Loaded, LocalCache, Visit, current_visit
+from app.coordination.memory_cache import MemoryCache
 from app.coordination.scripts import Arg, Call, ScriptRegistry
+from app.coordination.stale import Stale
+from app.coordination.values import packed, unpacked
 from app.errors import CoordinationError
 from app.metrics import Metrics
 
-Load = Callable[[], Any]
+Load = Callable[[], bytes]
 
+META_TTL_MS = 24 * 3_600_000  # of sequences and tags; longer than any entry's
 _FILL_LEASE_MS = 2_000
-_WAIT_S, _WAITS = 0.01, 10
-_LEAST_META_TTL_MS = 3_600_000
-
-
-class MemoryCache:
-    """The fallback: this process's own, for at most `ttl_s` from the start of each load.
-
-    A write of this process's own drops its namespace's entries, and a load that began before the
-    write is not kept.
-    """
-
-    def __init__(
-        self,
-        *,
-        ttl_s: float = 5.0,
-        most: int = 1_000,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._ttl_s, self._most, self._clock = ttl_s, most, clock
-        self._entries: OrderedDict[tuple[str, str], tuple[float, int, Any]] = OrderedDict()
-        self._written: dict[str, int] = {}
-        self._sequence = self._floor = 0
-        self._lock = threading.Lock()
-
-    def fetch(self, namespace: str, key: str, *, tags: Sequence[str], load: Load) -> Any:  # noqa: ARG002  the port's parameter
-        """The value, at most `ttl_s` old."""
-        with self._lock:
-            began, sequence = self._clock(), self._sequence
-            found = self._entries.get((namespace, key))
-            if found and began < found[0] and found[1] >= self._written_at(namespace):
-                return found[2]
-        value = load()
-        with self._lock:
-            if sequence >= self._written_at(namespace):
-                self._entries[namespace, key] = (began + self._ttl_s, sequence, value)
-                self._entries.move_to_end((namespace, key))
-            while len(self._entries) > self._most:
-                self._entries.popitem(last=False)
-        return value
-
-    def invalidate(self, namespace: str, tags: Sequence[str]) -> None:  # noqa: ARG002  the port's parameter
-        """Drop the whole namespace: without Redis, simple beats fine."""
-        with self._lock:
-            self._sequence += 1
-            if len(self._written) >= self._most:
-                # What is forgotten here still judges the loads that are under way.
-                self._floor = self._sequence
-                self._written.clear()
-            self._written[namespace] = self._sequence
-
-    def invalidate_many(self, namespaces: Sequence[str], tags: Sequence[str]) -> None:
-        for namespace in namespaces:
-            self.invalidate(namespace, tags)
-
-    def _written_at(self, namespace: str) -> int:
-        return self._written.get(namespace, self._floor)
+_WAIT_FIRST_S, _WAIT_MOST_S, _WAIT_ALL_S = 0.005, 0.05, 3.0
+_STRIPES = 256
+_AT_ONCE = 100
+_MOST_TAGS = 1_000
+_CLUSTER, _RELAY = "cluster", "relay"
+_log = structlog.get_logger(__name__)
 
 
 class RedisCache:
-    """The shared cache, and `fallback` while Redis is away.
+    """The shared cache, this process's copy of it, and `fallback` while neither may be believed.
 
     Args:
-        ttl_ms: how long an entry lives at most, ms.
+        ttl_s: how long an entry lives at most, seconds.
+        gate: kept open by whoever looks after the outbox.
+        clustered: namespaces lie on several servers, each with a history of writes of its own. They
+            go by one name: a primary that is cut off from a cluster soon stops answering.
     """
+
+    records = True
 
     def __init__(
         self,
@@ -107,103 +71,162 @@ class RedisCache:
         scripts: ScriptRegistry,
         metrics: Metrics,
         *,
-        ttl_ms: int,
+        ttl_s: int,
         fallback: MemoryCache,
+        local: LocalCache,
+        gate: Gate,
+        clustered: bool = False,
     ) -> None:
-        self._client, self._fallback, self._ttl_ms = client, fallback, ttl_ms
-        self._meta_ttl_ms = max(_LEAST_META_TTL_MS, 2 * ttl_ms)
+        self._client, self._fallback, self._ttl_s = client, fallback, ttl_s
+        self.local, self.gate, self._clustered = local, gate, clustered
         self._events = metrics.cache
-        self._read = scripts["cache_read.v1"]
-        self._store = scripts["cache_store.v1"]
-        self._invalidations = Invalidations(
-            client,
-            scripts["tag_invalidate.v1"],
-            metrics,
-            ttl_s=ttl_ms / 1000,
-            meta_ttl_ms=self._meta_ttl_ms,
-        )
+        self._read, self._store = scripts["cache_read.v1"], scripts["cache_store.v1"]
+        self._move = scripts["tag_invalidate.v1"]
+        # One thread of a process waits for another process's load; the others wait for it.
+        self._waiting = [threading.Lock() for _ in range(_STRIPES)]
 
-    def fetch(self, namespace: str, key: str, *, tags: Sequence[str], load: Load) -> Any:
+    def fetch(
+        self,
+        namespace: str,
+        key: str,
+        *,
+        tags: Sequence[str],
+        load: Load,
+        ttl_s: int | None = None,
+    ) -> bytes:
         """The cached value of `key`, or what `load` returns, stored for the others.
 
         Args:
             tags: what the value depends on; moving any of them makes it a miss.
-            load: reads the database in a transaction of its own and returns a JSON value.
+            load: reads the database in a transaction of its own.
+            ttl_s: seconds, where the value ages by itself.
         """
+        if not self.gate.is_open:
+            self._events.labels("gated").inc()
+            return self._fallback.fetch(namespace, key, tags=tags, load=load)
+        visit = current_visit()
+        held: bytes | None = visit.get(namespace, key) if visit else None
+        if held is not None:
+            self._events.labels("hit_l1").inc()
+            return held
         token = secrets.token_hex(16)
         try:
-            self._invalidations.pay()
             reply = self._read_or_wait(namespace, key, token)
         except CoordinationError:
             self._events.labels("fallback").inc()
             return self._fallback.fetch(namespace, key, tags=tags, load=load)
         if reply[0]:
-            self._events.labels("hit").inc()
-            return orjson.loads(reply[1])
+            return self._hit(visit, namespace, key, reply)
         self._events.labels("miss").inc()
         _, sequence, epoch, leads = reply
         if not leads:
             return load()
+        ttl_ms = 1000 * min(ttl_s or self._ttl_s, self._ttl_s)
+        names = keys.cache(namespace, key)
         try:
             value = load()
         except BaseException:
             # An epoch that is nobody's: refused, but the fill lease is free for the next caller.
-            self._keep(namespace, key, token, 0, b"", tags, None)
+            self._keep(names, [token, 0, b"", ttl_ms, META_TTL_MS, "", b""])
             raise
-        self._keep(namespace, key, token, sequence, epoch, tags, value)
+        asked: list[Arg] = [token, sequence, epoch, ttl_ms, META_TTL_MS, "\n".join(tags)]
+        if self._keep(names, [*asked, packed(value)]) and visit:
+            visit.put(namespace, key, value, Loaded(sequence, tags, ttl_ms, len(value), epoch))
         return value
 
-    @property
-    def owes(self) -> bool:
-        """Whether Redis has not been told of every write of this process."""
-        return self._invalidations.owes
+    def forget(self, changes: Sequence[Stale]) -> dict[Stale, str | None]:
+        """Make every entry with the tags of a change a miss, everywhere. Never raises.
 
-    def invalidate(self, namespace: str, tags: Sequence[str]) -> None:
-        """Make every entry with one of `tags` a miss, everywhere. After the commit; never raises.
-
-        Without an answer it is owed (see `invalidation`).
+        Returns: for each change the history of writes that has it (a replication id); None where
+            Redis did not say yes.
         """
-        self.invalidate_many([namespace], tags)
+        self._fallback.invalidate(each for change in changes for each in change.namespaces)
+        places = [(change, each) for change in changes for each in change.namespaces]
+        told: dict[Stale, str | None] = dict.fromkeys(changes, "")
+        for at in range(0, len(places), _AT_ONCE):
+            page = places[at : at + _AT_ONCE]
+            for (change, _), replid in zip(page, self._forget(page), strict=True):
+                before = told[change]
+                told[change] = None if replid is None or before is None else replid
+        return told
 
-    def invalidate_many(self, namespaces: Sequence[str], tags: Sequence[str]) -> None:
-        """As `invalidate`, for the same tags of several namespaces, in as few calls as can be."""
-        self._fallback.invalidate_many(namespaces, tags)
-        self._invalidations.send(namespaces, tags)
+    def history(self) -> str:
+        """Which history of writes the server belongs to that this process reads.
 
-    def _read_or_wait(self, namespace: str, key: str, token: str) -> Any:
-        """One read; while another caller loads, a few more, so that one load serves them all."""
-        args: list[Arg] = [token, _FILL_LEASE_MS, secrets.token_hex(8), self._meta_ttl_ms]
-        call = Call(self._read, keys.cache(namespace, key), args)
-        reply = self._client.call(call)
-        for _ in range(_WAITS):
-            if reply[0] or reply[3]:
-                break
-            time.sleep(_WAIT_S)
-            reply = self._client.call(call)
-        return reply
+        Raises:
+            CoordinationError: no answer, or it writes no history of its own.
+        """
+        question = self.local.question(_RELAY)
+        return self._named(self._client.call(question.call)[3])
 
-    def _keep(
-        self,
-        namespace: str,
-        key: str,
-        token: str,
-        sequence: int,
-        epoch: bytes,
-        tags: Sequence[str],
-        value: Any,
-    ) -> None:
-        body = orjson.dumps(value)
-        args: list[Arg] = [
-            token,
-            sequence,
-            epoch,
-            self._ttl_ms,
-            self._meta_ttl_ms,
-            "\n".join(tags),
-            body,
-        ]
+    def ask(self, visit: Visit) -> None:
+        """Let a request see what it visits, by a round trip of its own; nothing, unanswered."""
+        calls = visit.take_calls()
+        with contextlib.suppress(CoordinationError):
+            visit.heard(self._client.call_many(calls))
+
+    def _forget(self, places: Sequence[tuple[Stale, str]]) -> list[str | None]:
+        calls = [self._moving(namespace, change.tags) for change, namespace in places]
         try:
-            stored = self._client.call(Call(self._store, keys.cache(namespace, key), args))
-            self._events.labels("stored" if stored else "store_refused").inc()
+            # Not on the request's budget: a slow read before it must not cost the invalidation.
+            with deadline.no_budget():
+                replies = self._client.call_many(calls)
+        except CoordinationError as error:
+            replies = [error] * len(calls)
+        return [self._heard(reply) for reply in replies]
+
+    def _heard(self, reply: Any) -> str | None:
+        if isinstance(reply, CoordinationError):
+            self._events.labels("invalidation_lost").inc()
+            _log.warning("cache.invalidation_lost", kind=reply.kind)
+            return None
+        self._events.labels("invalidation").inc()
+        return self._named(reply[1])
+
+    def _named(self, history: bytes) -> str:
+        return _CLUSTER if self._clustered else history.decode()
+
+    def _moving(self, namespace: str, tags: Sequence[str]) -> Call:
+        names = keys.cache(namespace, "")
+        args: list[Arg] = [secrets.token_hex(8), META_TTL_MS, _MOST_TAGS, *tags]
+        return Call(self._move, [names.meta, names.tags], args)
+
+    def _hit(self, visit: Visit | None, namespace: str, key: str, reply: Sequence[Any]) -> bytes:
+        self._events.labels("hit_l2").inc()
+        _, sequence, epoch, stored, tags, left_ms = reply
+        value = unpacked(stored)
+        if visit:
+            names = tags.decode().split("\n")
+            visit.put(namespace, key, value, Loaded(sequence, names, left_ms, len(value), epoch))
+        return value
+
+    def _keep(self, names: keys.CacheKeys, args: Sequence[Arg]) -> bool:
+        try:
+            stored = bool(self._client.call(Call(self._store, names, args)))
         except CoordinationError:
             self._events.labels("store_lost").inc()
+            return False
+        self._events.labels("stored" if stored else "store_refused").inc()
+        return stored
+
+    def _read_or_wait(self, namespace: str, key: str, token: str) -> Any:
+        """One read; while another loads, some more, so that one load serves everybody."""
+        args: list[Arg] = [token, _FILL_LEASE_MS, secrets.token_hex(8), META_TTL_MS]
+        call = Call(self._read, keys.cache(namespace, key), args)
+        reply = self._client.call(call)
+        if reply[0] or reply[3]:
+            return reply
+        self._events.labels("wait").inc()
+        until, pause_s = time.monotonic() + _WAIT_ALL_S, _WAIT_FIRST_S
+        lock = self._waiting[hash((namespace, key)) % _STRIPES]
+        if not lock.acquire(timeout=_WAIT_ALL_S):
+            return reply
+        try:
+            while True:
+                reply = self._client.call(call)
+                if reply[0] or reply[3] or time.monotonic() >= until:
+                    return reply
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, _WAIT_MOST_S)
+        finally:
+            lock.release()

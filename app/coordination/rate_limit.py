@@ -15,6 +15,7 @@ from typing import Any
 
 from app.coordination import keys
 from app.coordination.absent import Scripting
+from app.coordination.local_cache import Visit
 from app.coordination.memory_rates import MemoryRates
 from app.coordination.rates import Asked, DecidedBy, Decision, Limit, Standing
 from app.coordination.scripts import Arg, Call, ScriptRegistry
@@ -45,6 +46,7 @@ class RedisRates:
 
     Args:
         fleet_size: how many processes are known to be alive, this one included.
+        beside: what the request has to ask of its caches, which takes no round trip of its own.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class RedisRates:
         *,
         on_loss: OnLoss = OnLoss.OPEN,
         fleet_size: Callable[[], int] = lambda: 1,
+        beside: Callable[[], Visit | None] = lambda: None,
     ) -> None:
         self._client, self._on_loss, self._fleet_size = client, on_loss, fleet_size
+        self._beside = beside
         self._here = MemoryRates()
         self._admit = scripts["rate_admit.v2"]
         self._refund = scripts["rate_refund.v1"]
@@ -66,7 +70,7 @@ class RedisRates:
 
     def admit_all(self, asked: Sequence[Asked]) -> list[Decision]:
         try:
-            replies = self._client.call_many([self._call(*each) for each in asked])
+            replies = self._asked([self._call(*each) for each in asked])
         except CoordinationError as error:
             return self._without_redis(asked, error)
         errors = [reply for reply in replies if isinstance(reply, CoordinationError)]
@@ -77,6 +81,15 @@ class RedisRates:
         if not all(each.admitted for each in decisions):
             decisions = self._give_back(decisions)
         return decisions
+
+    def _asked(self, calls: Sequence[Call]) -> list[Any]:
+        """The replies; those to what the request's caches ask go to them."""
+        visit = self._beside()
+        questions = visit.take_calls() if visit else []
+        replies = self._client.call_many([*calls, *questions])
+        if visit and questions:
+            visit.heard(replies[len(calls) :])
+        return replies[: len(calls)]
 
     def refund(self, decision: Decision) -> None:
         if decision.by is DecidedBy.PROCESS:

@@ -51,6 +51,7 @@ class Base(DeclarativeBase):
         datetime: UtcDateTime(),
         UUID: Uuid(),
         dict[str, Any]: JSON().with_variant(JSONB(), "postgresql"),
+        list[str]: JSON().with_variant(JSONB(), "postgresql"),
     }
 
 
@@ -177,6 +178,23 @@ class Outbox(Base):
     payload: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     done_at: Mapped[datetime | None]
+
+
+class Invalidation(Base):
+    """What a change made stale, written with the change. Kept for as long as an entry may live.
+
+    `told` is the history of writes (a replication id) that has it; None until one does.
+    `created_ms` is the database's clock.
+    """
+
+    __tablename__ = "invalidations"
+    __table_args__ = (Index(None, "told"), Index(None, "created_ms"))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    namespaces: Mapped[list[str]]
+    tags: Mapped[list[str]]
+    told: Mapped[str | None] = mapped_column(String(64))
+    created_ms: Mapped[int] = mapped_column(BigInteger)
 
 
 class CronJob(Base):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from app.bootstrap import Container
 from app.scheduler.schedules import Every, Schedule
 from app.scheduler.turns import Missed
+from app.services.changes import Note
 from app.services.sweep import SweepService
 
 _FORGET_EVERY_S = 1.0
@@ -98,21 +98,21 @@ class Overdue:
 
     def __init__(self, sweep: SweepService, size: int) -> None:
         self._sweep, self._size = sweep, size
-        self._stale: set[UUID] = set()
+        self._notes: list[Note] = []
         self._forgot_at = 0.0
 
     def batch(self, session: Session, wait: bool) -> Step:
         done = self._sweep.run_batch(session, limit=self._size, skip_locked=not wait)
         finished = done.rows < self._size and not self._sweep.any_left(session)
-        return Step(done.rows, finished, lambda: self._committed(done.project_ids))
+        return Step(done.rows, finished, lambda: self._committed(done.note))
 
     def forget(self) -> None:
-        """Tell the caches of all projects that they have not been told of."""
+        """Tell the caches of all batches that they have not been told of."""
         self._forgot_at = time.monotonic()
-        self._sweep.invalidate(self._stale)
-        self._stale.clear()
+        notes, self._notes = self._notes, []
+        self._sweep.tell(notes)
 
-    def _committed(self, project_ids: Iterable[UUID]) -> None:
-        self._stale.update(project_ids)
+    def _committed(self, note: Note | None) -> None:
+        self._notes += [note] if note else []
         if time.monotonic() - self._forgot_at >= _FORGET_EVERY_S:
             self.forget()

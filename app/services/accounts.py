@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from argon2 import PasswordHasher
@@ -17,9 +18,11 @@ from sqlalchemy.orm import Session
 from app.db.engine import Database
 from app.db.enums import Role
 from app.db.models import Account, AccountSession
-from app.db.types import db_now, new_id
+from app.db.types import db_now, db_now_ms, new_id
 from app.errors import Conflict, InvalidCredentials, NotFound, Unauthenticated
 from app.services.actor import Actor
+from app.services.changes import Changes
+from app.services.ports import stale_account
 from app.services.text_rules import checked, text_rule, word_rule
 from app.services.views import AccountView, SessionView, account_view, rfc3339
 
@@ -51,12 +54,26 @@ _RULES = {
 
 # On every request's path: built once, because building costs more than the look-up.
 _WHOSE_TOKEN = (
-    select(Account.id, AccountSession.id, Account.role, Account.plan)
+    select(
+        Account.id,
+        AccountSession.id,
+        Account.role,
+        Account.plan,
+        AccountSession.expires_at,
+        db_now_ms(),
+    )
     .join(Account, Account.id == AccountSession.account_id)
     .where(AccountSession.token_hash == bindparam("digest"))
     .where(AccountSession.revoked_at.is_(None), AccountSession.expires_at > db_now())
     .where(Account.disabled_at.is_(None))
 )
+
+
+class Identified(NamedTuple):
+    """Whose a token is, and for how long it is good, ms."""
+
+    actor: Actor
+    left_ms: int
 
 
 class AccountService:
@@ -67,8 +84,10 @@ class AccountService:
         session_ttl_s: how long a session lasts, in seconds.
     """
 
-    def __init__(self, db: Database, hasher: PasswordHasher, session_ttl_s: int) -> None:
-        self._db = db
+    def __init__(
+        self, db: Database, changes: Changes, hasher: PasswordHasher, session_ttl_s: int
+    ) -> None:
+        self._db, self._changes = db, changes
         self._hasher = hasher
         self._session_ttl = timedelta(seconds=session_ttl_s)
         # Verified for unknown addresses, so that these take as long as a wrong password.
@@ -128,25 +147,27 @@ class AccountService:
 
     def log_out(self, actor: Actor) -> None:
         """Revoke the session that the actor came with; again does nothing."""
-        self._db.retrying(
-            lambda session: session.execute(
-                update(AccountSession)
-                .where(AccountSession.id == actor.session_id, AccountSession.revoked_at.is_(None))
-                .values(revoked_at=db_now())
-            )
-        )
+        mine = (AccountSession.id == actor.session_id) & AccountSession.revoked_at.is_(None)
 
-    def authenticate(self, token: str) -> Actor:
+        def revoke(session: Session) -> None:
+            session.execute(update(AccountSession).where(mine).values(revoked_at=db_now()))
+
+        self._changes.commit(revoke, lambda _: stale_account(actor.account_id))
+
+    def identify(self, token: str) -> Identified:
         """Whose token it is, in one query.
 
         Raises:
             Unauthenticated: unknown, expired or revoked, or the account is disabled.
         """
         with self._db.read() as session:
-            row = session.execute(_WHOSE_TOKEN, {"digest": _digest(token)}).one_or_none()
+            row = session.execute(_WHOSE_TOKEN, {"digest": digest_of(token)}).one_or_none()
         if row is None:
             raise Unauthenticated("The token is unknown, expired or revoked.")
-        return Actor(account_id=row[0], session_id=row[1], role=row[2], plan=row[3])
+        account_id, session_id, role, plan, expires_at, now_ms = row
+        left_ms = max(0, int(expires_at.timestamp() * 1000) - now_ms)
+        actor = Actor(account_id=account_id, session_id=session_id, role=role, plan=plan)
+        return Identified(actor, left_ms)
 
     def me(self, actor: Actor) -> AccountView:
         """The actor's own account.
@@ -190,7 +211,7 @@ class AccountService:
                 AccountSession(
                     id=new_id(),
                     account_id=account.id,
-                    token_hash=_digest(token),
+                    token_hash=digest_of(token),
                     created_at=now,
                     expires_at=expires_at,
                 )
@@ -230,5 +251,6 @@ def _raw(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _digest(token: str) -> str:
+def digest_of(token: str) -> str:
+    """What is stored of a token."""
     return hashlib.sha256(_raw(token)).hexdigest()

@@ -15,7 +15,8 @@ from app.db.models import Task, TaskLabel
 from app.db.queries import kept_project, own_project
 from app.errors import InvalidInput, NotFound
 from app.services.actor import Actor
-from app.services.ports import Cache, forget_tasks
+from app.services.changes import Changes
+from app.services.ports import stale_projects
 from app.services.task_csv import parse_tasks
 from app.services.task_rules import NewTask
 from app.services.tasks import task_row
@@ -29,9 +30,8 @@ _BATCH = 500
 class ImportService:
     """Brings tasks in from a file."""
 
-    def __init__(self, db: Database, cache: Cache) -> None:
-        self._db = db
-        self._cache = cache
+    def __init__(self, db: Database, changes: Changes) -> None:
+        self._db, self._changes = db, changes
 
     def import_csv(self, actor: Actor, project_id: UUID, lines: Iterable[str]) -> ImportReport:
         """Store every task of a CSV file in one transaction, or none of them.
@@ -48,8 +48,10 @@ class ImportService:
         if parsed.errors:
             bad = len({error.field.partition(",")[0] for error in parsed.errors})
             raise InvalidInput(f"{bad} bad rows; nothing was imported.", parsed.errors)
-        self._db.retrying(lambda session: _store(session, actor, project_id, parsed.tasks))
-        forget_tasks(self._cache, project_id)
+        self._changes.commit(
+            lambda session: _store(session, actor, project_id, parsed.tasks),
+            lambda _: stale_projects(project_id),
+        )
         return {"imported": len(parsed.tasks), "ignored_columns": parsed.ignored_columns}
 
     def _check_sight(self, actor: Actor, project_id: UUID) -> None:

@@ -3,27 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
-Load = Callable[[], Any]
+from app.coordination.stale import Stale
 
-TASKS = "tasks"
+Load = Callable[[], bytes]
+
+LISTS = "lists"
+"""The tag of whatever shows several of a project's tasks: lists and counts."""
+EVERY_TASK = "every-task"
+"""The tag of each single task, for changes that name none."""
+ACCOUNT = "account"
+"""The tag of who somebody is: role, plan, sessions."""
+
+AGES_S = 5
+"""How long an answer is kept that changes as time passes, such as what is late, seconds."""
 
 
 class Cache(Protocol):
-    """Values that can be loaded again. Implemented in `app/coordination/cache.py`."""
+    """Values that can be loaded again. Implemented in `app/coordination`.
 
-    def fetch(self, namespace: str, key: str, *, tags: Sequence[str], load: Load) -> Any:
-        """The JSON value under `key`, kept or loaded; `load` opens its own fresh session."""
+    `records`: whether changes are to be written down for it, because others read it too.
+    """
+
+    @property
+    def records(self) -> bool: ...
+
+    def fetch(
+        self,
+        namespace: str,
+        key: str,
+        *,
+        tags: Sequence[str],
+        load: Load,
+        ttl_s: int | None = None,
+    ) -> bytes:
+        """The value under `key`, kept or loaded; `load` opens its own fresh session.
+
+        Args:
+            ttl_s: seconds, for a value that ages by itself.
+        """
         ...
 
-    def invalidate(self, namespace: str, tags: Sequence[str]) -> None:
-        """After the commit, before the answer. Never raises."""
-        ...
-
-    def invalidate_many(self, namespaces: Sequence[str], tags: Sequence[str]) -> None:
-        """As `invalidate`, for the same tags of several namespaces."""
+    def forget(self, changes: Sequence[Stale]) -> dict[Stale, str | None]:
+        """After the commit, before the answer. Never raises; None for what was not heard."""
         ...
 
 
@@ -32,6 +56,26 @@ def project_namespace(project_id: UUID) -> str:
     return f"project:{project_id}"
 
 
-def forget_tasks(cache: Cache, *project_ids: UUID) -> None:
-    """Invalidate everything that depends on the projects' tasks."""
-    cache.invalidate_many([project_namespace(each) for each in project_ids], [TASKS])
+def account_namespace(account_id: UUID) -> str:
+    """The namespace of everything cached that depends on one account."""
+    return f"account:{account_id}"
+
+
+def task_tag(task_id: UUID) -> str:
+    """The tag of one task."""
+    return f"task:{task_id}"
+
+
+def stale_task(project_id: UUID, task_id: UUID) -> Stale:
+    """What a change of one task makes stale."""
+    return Stale((project_namespace(project_id),), (LISTS, task_tag(task_id)))
+
+
+def stale_projects(*project_ids: UUID) -> Stale:
+    """What a change of many tasks makes stale."""
+    return Stale(tuple(project_namespace(each) for each in project_ids), (LISTS, EVERY_TASK))
+
+
+def stale_account(account_id: UUID) -> Stale:
+    """What a change of an account, or of one of its sessions, makes stale."""
+    return Stale((account_namespace(account_id),), (ACCOUNT,))

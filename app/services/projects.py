@@ -16,8 +16,9 @@ from app.db.queries import after, own_project
 from app.db.types import new_id
 from app.errors import NotFound, PreconditionFailed
 from app.services.actor import Actor
+from app.services.changes import Changes
 from app.services.cursors import decode_cursor, encode_cursor
-from app.services.ports import Cache, forget_tasks
+from app.services.ports import stale_projects
 from app.services.text_rules import Rule, checked, text_rule
 from app.services.views import Page, ProjectView, project_view
 
@@ -33,9 +34,8 @@ _RULES: Mapping[str, Rule] = {
 class ProjectService:
     """Each account sees its own projects; another's are `NotFound`."""
 
-    def __init__(self, db: Database, cache: Cache) -> None:
-        self._db = db
-        self._cache = cache
+    def __init__(self, db: Database, changes: Changes) -> None:
+        self._db, self._changes = db, changes
 
     def create(self, actor: Actor, *, name: str, description: str = "") -> ProjectView:
         """Store a new project.
@@ -127,8 +127,7 @@ class ProjectService:
             project = _current(session, actor, project_id, version)
             session.execute(delete(Project).where(Project.id == project.id))
 
-        self._db.retrying(remove)
-        forget_tasks(self._cache, project_id)
+        self._changes.commit(remove, lambda _: stale_projects(project_id))
 
 
 def _current(session: Session, actor: Actor, project_id: UUID, version: int) -> Project:

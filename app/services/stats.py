@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, Select, func, select
@@ -16,7 +15,8 @@ from app.db.queries import is_late, is_open, own_project
 from app.db.types import db_now
 from app.errors import NotFound
 from app.services.actor import Actor
-from app.services.ports import TASKS, Cache, project_namespace
+from app.services.encoded import Encoded, encoded
+from app.services.ports import AGES_S, LISTS, Cache, project_namespace
 from app.services.views import StatsView
 
 _SOON = timedelta(days=7)
@@ -29,19 +29,19 @@ class StatsService:
         self._db = db
         self._cache = cache
 
-    def project(self, actor: Actor, project_id: UUID) -> StatsView:
+    def project(self, actor: Actor, project_id: UUID) -> Encoded[StatsView]:
         """A project's counts, through the cache.
 
         Raises:
             NotFound: the project is not there, or not the account's.
         """
 
-        def load() -> StatsView:
-            return self._load(actor, project_id)
+        def load() -> bytes:
+            return encoded(self._load(actor, project_id)).stored()
 
-        key = f"stats:{actor.account_id}"
-        stats = self._cache.fetch(project_namespace(project_id), key, tags=[TASKS], load=load)
-        return cast("StatsView", stats)
+        namespace, key = project_namespace(project_id), f"stats:{actor.account_id}"
+        stored = self._cache.fetch(namespace, key, tags=[LISTS], load=load, ttl_s=AGES_S)
+        return Encoded.of_stored(stored)
 
     def _load(self, actor: Actor, project_id: UUID) -> StatsView:
         with self._db.read() as session:

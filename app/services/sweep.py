@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,24 +12,28 @@ from sqlalchemy.orm import Session
 from app.db.models import Outbox, Task
 from app.db.queries import is_late
 from app.db.types import db_json_object, db_new_id, db_now, db_rfc3339
-from app.services.ports import Cache, forget_tasks
+from app.services.changes import Changes, Note
+from app.services.ports import stale_projects
 
 EVENT = "task.overdue"
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one batch did: 0 rows means that none was left, or that others hold what is left."""
+    """What one batch did: 0 rows means that none was left, or that others hold what is left.
+
+    `note` is of what caches must forget once it has committed.
+    """
 
     rows: int
-    project_ids: frozenset[UUID]
+    note: Note | None
 
 
 class SweepService:
     """Marks overdue tasks. `overdue_at IS NULL` is the cursor: a successor just goes on."""
 
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
 
     def run_batch(self, session: Session, *, limit: int, skip_locked: bool = True) -> Batch:
         """Mark up to `limit` tasks that are overdue now, and write their events.
@@ -41,7 +45,8 @@ class SweepService:
         marked = session.execute(_mark(limit, skip_locked=skip_locked)).all()
         if marked:
             session.execute(_tell([row.id for row in marked]))
-        return Batch(rows=len(marked), project_ids=frozenset(row.project_id for row in marked))
+        stale = stale_projects(*dict.fromkeys(row.project_id for row in marked))
+        return Batch(rows=len(marked), note=self._changes.record(session, stale))
 
     def any_left(self, session: Session) -> bool:
         """Whether an overdue task is unmarked."""
@@ -52,9 +57,9 @@ class SweepService:
         unmarked = select(func.count()).where(is_late(), Task.overdue_at.is_(None))
         return session.scalar(unmarked) or 0
 
-    def invalidate(self, project_ids: Iterable[UUID]) -> None:
-        """After the commit: forget what caches hold of these projects' tasks."""
-        forget_tasks(self._cache, *project_ids)
+    def tell(self, notes: Sequence[Note]) -> None:
+        """After their batches' commits: caches forget what these made stale."""
+        self._changes.tell(notes)
 
 
 def _mark(limit: int, *, skip_locked: bool) -> Update:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
+from app.coordination.stale import Stale
 from app.db.engine import Database
 from app.db.enums import OPEN, TaskStatus
 from app.db.models import Task, TaskLabel
@@ -17,8 +18,19 @@ from app.db.queries import kept_project, own_project, own_task
 from app.db.types import new_id
 from app.errors import FieldError, InvalidInput, NotFound, PreconditionFailed
 from app.services.actor import Actor
+from app.services.changes import Changes
 from app.services.cursors import encode_cursor
-from app.services.ports import TASKS, Cache, forget_tasks, project_namespace
+from app.services.encoded import Encoded, encoded
+from app.services.hints import Hints
+from app.services.ports import (
+    AGES_S,
+    EVERY_TASK,
+    LISTS,
+    Cache,
+    project_namespace,
+    stale_task,
+    task_tag,
+)
 from app.services.task_query import TaskQuery
 from app.services.task_rules import NewTask, checked_changes
 from app.services.views import Page, TaskView, task_view
@@ -27,9 +39,9 @@ from app.services.views import Page, TaskView, task_view
 class TaskService:
     """Each account sees the tasks of its own projects; another's are `NotFound`."""
 
-    def __init__(self, db: Database, cache: Cache) -> None:
-        self._db = db
-        self._cache = cache
+    def __init__(self, db: Database, changes: Changes, cache: Cache) -> None:
+        self._db, self._changes, self._cache = db, changes, cache
+        self._project_of: Hints[UUID, UUID] = Hints()
 
     def create(self, actor: Actor, project_id: UUID, new: NewTask) -> TaskView:
         """Store a new task in a project.
@@ -40,44 +52,61 @@ class TaskService:
         """
         check_assignee(actor, new.assignee_id)
 
-        def store(session: Session) -> TaskView:
+        def store(session: Session) -> tuple[UUID, TaskView]:
             if session.scalar(kept_project(actor.account_id, project_id)) is None:
                 raise NotFound("project")
             task = Task(**task_row(project_id, new))
             task.labels = [TaskLabel(name=name) for name in new.labels]
             session.add(task)
             session.flush()
-            return task_view(task)
+            return task.id, task_view(task)
 
-        view = self._db.retrying(store)
-        forget_tasks(self._cache, project_id)
+        _, view = self._changes.commit(store, lambda made: stale_task(project_id, made[0]))
         return view
 
-    def list(self, actor: Actor, project_id: UUID, query: TaskQuery) -> Page[TaskView]:
+    def list(self, actor: Actor, project_id: UUID, query: TaskQuery) -> Encoded[Page[TaskView]]:
         """One page of a project's tasks, through the cache.
 
         Raises:
             NotFound: the project is not there, or not the account's.
         """
 
-        def load() -> Page[TaskView]:
-            return self._load(actor, project_id, query)
+        def load() -> bytes:
+            return encoded(self._load(actor, project_id, query)).stored()
 
-        key = f"tasks:{query.key(actor.account_id)}"
-        page = self._cache.fetch(project_namespace(project_id), key, tags=[TASKS], load=load)
-        return cast("Page[TaskView]", page)
+        stored = self._cache.fetch(
+            project_namespace(project_id),
+            f"tasks:{query.key(actor.account_id)}",
+            tags=[LISTS],
+            load=load,
+            ttl_s=AGES_S if query.overdue is not None else None,
+        )
+        return Encoded.of_stored(stored)
 
-    def get(self, actor: Actor, task_id: UUID) -> TaskView:
-        """One task.
+    def get(self, actor: Actor, task_id: UUID) -> Encoded[TaskView]:
+        """One task; through the cache, once it is known whose project's it is.
 
         Raises:
             NotFound: it is not there, or not the account's.
         """
-        with self._db.read() as session:
-            task = session.scalar(own_task(actor.account_id, task_id))
-            if task is None:
-                raise NotFound("task")
-            return task_view(task)
+
+        def load() -> bytes:
+            return self._load_one(actor, task_id).stored()
+
+        project_id = self._project_of.get(task_id)
+        if project_id is None:
+            return Encoded.of_stored(load())
+        stored = self._cache.fetch(
+            project_namespace(project_id),
+            f"task:{actor.account_id}:{task_id}",
+            tags=[task_tag(task_id), EVERY_TASK],
+            load=load,
+        )
+        return Encoded.of_stored(stored)
+
+    def project_of(self, task_id: UUID) -> UUID | None:
+        """The project that a task belongs to, if this process has read it before."""
+        return self._project_of.get(task_id)
 
     def patch(
         self, actor: Actor, task_id: UUID, *, version: int, changes: Mapping[str, Any]
@@ -93,17 +122,17 @@ class TaskService:
         check_assignee(actor, values.get("assignee_id"))
 
         def change(session: Session) -> Task:
-            task = _current(session, actor, task_id, version)
+            task = self._current(session, actor, task_id, version)
             if _apply(task, values):
                 task.version += 1
                 task.updated_at = datetime.now(UTC)
                 session.flush()
             return task
 
-        task = self._db.retrying(change)
-        if task.version != version:
-            forget_tasks(self._cache, task.project_id)
-        return task_view(task)
+        def stale(task: Task) -> Stale | None:
+            return None if task.version == version else stale_task(task.project_id, task.id)
+
+        return task_view(self._changes.commit(change, stale))
 
     def delete(self, actor: Actor, task_id: UUID, *, version: int) -> None:
         """Delete the task, if still at `version`.
@@ -114,11 +143,29 @@ class TaskService:
         """
 
         def remove(session: Session) -> UUID:
-            task = _current(session, actor, task_id, version)
+            task = self._current(session, actor, task_id, version)
             session.execute(delete(Task).where(Task.id == task.id))
             return task.project_id
 
-        forget_tasks(self._cache, self._db.retrying(remove))
+        self._changes.commit(remove, lambda project_id: stale_task(project_id, task_id))
+
+    def _current(self, session: Session, actor: Actor, task_id: UUID, version: int) -> Task:
+        task = session.scalar(own_task(actor.account_id, task_id).with_for_update(of=Task))
+        if task is None:
+            raise NotFound("task")
+        if task.version != version:
+            # The answer to that other change may have been lost: no cache may contradict this one.
+            self._changes.reveal(stale_task(task.project_id, task_id))
+            raise PreconditionFailed("The task was changed meanwhile; read it again.")
+        return task
+
+    def _load_one(self, actor: Actor, task_id: UUID) -> Encoded[TaskView]:
+        with self._db.read() as session:
+            task = session.scalar(own_task(actor.account_id, task_id))
+            if task is None:
+                raise NotFound("task")
+            self._project_of.put(task_id, task.project_id)
+            return encoded(task_view(task), version=task.version)
 
     def _load(self, actor: Actor, project_id: UUID, query: TaskQuery) -> Page[TaskView]:
         with self._db.read() as session:
@@ -163,15 +210,6 @@ def task_row(project_id: UUID, new: NewTask) -> dict[str, Any]:
         "completed_at": now if new.status == TaskStatus.COMPLETED else None,
         "overdue_at": None,
     }
-
-
-def _current(session: Session, actor: Actor, task_id: UUID, version: int) -> Task:
-    task = session.scalar(own_task(actor.account_id, task_id).with_for_update(of=Task))
-    if task is None:
-        raise NotFound("task")
-    if task.version != version:
-        raise PreconditionFailed("The task was changed meanwhile; read it again.")
-    return task
 
 
 def _apply(task: Task, values: Mapping[str, Any]) -> bool:

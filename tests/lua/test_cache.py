@@ -13,7 +13,9 @@ META_TTL, TTL = 60_000, 5_000
 
 
 def read(server: ScriptServer, token: str = "t", epoch: str = "e1", lease: int = 5_000) -> Any:
-    return server.run("cache_read.v1", [*NAMES], token, lease, epoch, META_TTL)
+    """The miss, or of a hit no more than that it is one and its value."""
+    said = server.run("cache_read.v1", [*NAMES], token, lease, epoch, META_TTL)
+    return [1, said[3]] if said[0] else said
 
 
 def store(
@@ -30,9 +32,8 @@ def store(
 
 
 def invalidate(server: ScriptServer, *tags: str, most: int = 100, epoch: str = "e2") -> int:
-    return int(
-        server.run("tag_invalidate.v1", [NAMES.meta, NAMES.tags], epoch, META_TTL, most, *tags)
-    )
+    names = [NAMES.meta, NAMES.tags]
+    return int(server.run("tag_invalidate.v1", names, epoch, META_TTL, most, *tags)[0])
 
 
 def test_a_miss_then_a_store_then_a_hit(server: ScriptServer) -> None:

@@ -10,10 +10,13 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy.orm import Session
 
+from app.coordination.gate import Gate
+from app.coordination.stale import Stale
 from app.scheduler import jobs
 from app.scheduler.jobs import Job, Overdue, Step
 from app.scheduler.runner import End, Run
 from app.services.actor import Actor
+from app.services.changes import Changes
 from app.services.ports import project_namespace
 from app.services.sweep import SweepService
 from tests.scheduler.conftest import SLOT, Bench
@@ -37,10 +40,11 @@ class Told(PassThroughCache):
         super().__init__()
         self.clock, self.told = clock, list[tuple[float, set[str]]]()
 
-    def invalidate_many(self, namespaces: Sequence[str], tags: Sequence[str]) -> None:
-        if namespaces:
-            self.told.append((self.clock(), set(namespaces)))
-        super().invalidate_many(namespaces, tags)
+    def forget(self, changes: Sequence[Stale]) -> dict[Stale, str | None]:
+        if changes:
+            told = {namespace for change in changes for namespace in change.namespaces}
+            self.told.append((self.clock(), told))
+        return super().forget(changes)
 
 
 class Sweep:
@@ -54,7 +58,7 @@ class Sweep:
         self.cache = Told(self.clock)
         owner = add_account(bench.database)
         self.names = [self._project(bench, owner) for _ in range(PROJECTS)]
-        self.overdue = Overdue(SweepService(self.cache), 1)
+        self.overdue = Overdue(SweepService(Changes(bench.database, self.cache, Gate())), 1)
         self._bench, self.batches, self.fails_at = bench, 0, -1
 
     def _project(self, bench: Bench, owner: Actor) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.coordination import keys
 from app.coordination.absent import NoRedis
+from app.coordination.gate import Gate
 from app.db import cron
 from app.db.engine import Database
 from app.db.models import CronJob, CronRun, Task
@@ -25,6 +26,7 @@ from app.scheduler.loop import Loop
 from app.scheduler.runner import End, Run, Runner
 from app.scheduler.schedules import Every
 from app.scheduler.turns import ON_TIME_S, Missed
+from app.services.changes import Changes
 from app.services.sweep import SweepService
 from tests.scheduler.conftest import HOUR, SLOT, Batches, Bench
 from tests.support.database import LONG_AGO, PassThroughCache, add_account, add_project, add_tasks
@@ -182,7 +184,7 @@ def edited(database: Database, task_id: UUID, until: threading.Event) -> Iterato
 
 def sweep_beside_an_edit(bench: Bench, *, checks: bool) -> tuple[Run, list[bool], int]:
     """A sweep of three tasks, one of which is being edited: its run, its waits, what it left."""
-    sweep = SweepService(PassThroughCache())
+    sweep = SweepService(Changes(bench.database, PassThroughCache(), Gate()))
     project = add_project(bench.database, add_account(bench.database))
     tasks = add_tasks(bench.database, project, 3, due_at=LONG_AGO)
     waits, lets_go = list[bool](), threading.Event()
@@ -252,7 +254,7 @@ def test_rule_6_skip_enters_every_late_slot_as_missed(bench: Bench) -> None:
 
 
 def test_rule_6_a_successor_goes_on_where_the_batches_stopped(bench: Bench) -> None:
-    sweep = SweepService(PassThroughCache())
+    sweep = SweepService(Changes(bench.database, PassThroughCache(), Gate()))
     project = add_project(bench.database, add_account(bench.database))
     add_tasks(bench.database, project, 30, due_at=LONG_AGO)
 

@@ -10,9 +10,11 @@ from uuid import UUID
 import pytest
 from argon2 import PasswordHasher
 
+from app.coordination.gate import Gate
 from app.db.engine import Database
 from app.services.accounts import AccountService
 from app.services.actor import Actor
+from app.services.changes import Changes
 from app.services.imports import ImportService
 from app.services.projects import ProjectService
 from app.services.stats import StatsService
@@ -30,6 +32,7 @@ class World:
 
     db: Database
     cache: PassThroughCache
+    changes: Changes
     ann: Actor
     bob: Actor
     home: UUID
@@ -43,19 +46,21 @@ class World:
 
 def _world(db: Database) -> World:
     cache = PassThroughCache()
+    changes = Changes(db, cache, Gate())
     ann, bob = add_account(db, "ann"), add_account(db, "bob")
     return World(
         db=db,
         cache=cache,
+        changes=changes,
         ann=ann,
         bob=bob,
         home=add_project(db, ann),
-        accounts=AccountService(db, CHEAP, session_ttl_s=3_600),
-        projects=ProjectService(db, cache),
-        tasks=TaskService(db, cache),
+        accounts=AccountService(db, changes, CHEAP, session_ttl_s=3_600),
+        projects=ProjectService(db, changes),
+        tasks=TaskService(db, changes, cache),
         stats=StatsService(db, cache),
-        imports=ImportService(db, cache),
-        sweep=SweepService(cache),
+        imports=ImportService(db, changes),
+        sweep=SweepService(changes),
     )
 
 

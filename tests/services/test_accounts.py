@@ -110,7 +110,7 @@ def test_passwords_at_the_bounds_log_in(world: World, password: str) -> None:
 def test_the_token_of_a_log_in_authenticates_its_account(world: World) -> None:
     account_id = _registered(world)
     session = _log_in(world, " CLEO@example.com")
-    actor = world.accounts.authenticate(session["token"])
+    actor = world.accounts.identify(session["token"]).actor
     assert (actor.account_id, actor.role) == (account_id, "user")
     assert session["token_type"] == "Bearer"
     assert session["account"]["id"] == str(account_id)
@@ -146,7 +146,7 @@ def test_unknown_address_wrong_password_and_disabled_account_are_told_alike(worl
 def test_one_verification_is_made_for_unknown_addresses_as_for_known_ones(world: World) -> None:
     _registered(world)
     hasher = CountingHasher()
-    service = AccountService(world.db, hasher, session_ttl_s=60)
+    service = AccountService(world.db, world.changes, hasher, session_ttl_s=60)
     _why_not(service, "nobody@example.com", PASSWORD)
     _why_not(service, "not an address", PASSWORD)
     _why_not(service, "cleo@example.com", "wrong password")
@@ -159,7 +159,7 @@ def test_a_log_in_renews_a_hash_of_older_parameters(world: World) -> None:
     _registered(world)
     before = set(column(world.db, Account.password_hash))
     stronger = PasswordHasher(time_cost=2, memory_cost=16, parallelism=1)
-    service = AccountService(world.db, stronger, session_ttl_s=60)
+    service = AccountService(world.db, world.changes, stronger, session_ttl_s=60)
     service.log_in(email="cleo@example.com", password=PASSWORD)
     renewed = set(column(world.db, Account.password_hash)) - before
     assert len(renewed) == 1
@@ -171,12 +171,12 @@ def test_a_log_in_renews_a_hash_of_older_parameters(world: World) -> None:
 def test_a_revoked_token_is_refused_at_the_next_request_and_others_are_not(world: World) -> None:
     _registered(world)
     first, second = _log_in(world)["token"], _log_in(world)["token"]
-    actor = world.accounts.authenticate(first)
+    actor = world.accounts.identify(first).actor
     world.accounts.log_out(actor)
     world.accounts.log_out(actor)
     with pytest.raises(Unauthenticated):
-        world.accounts.authenticate(first)
-    assert world.accounts.authenticate(second).account_id == actor.account_id
+        world.accounts.identify(first)
+    assert world.accounts.identify(second).actor.account_id == actor.account_id
 
 
 def test_an_expired_token_is_refused(world: World) -> None:
@@ -185,7 +185,7 @@ def test_an_expired_token_is_refused(world: World) -> None:
     with world.db.write() as session:
         session.execute(update(AccountSession).values(expires_at=datetime(2024, 1, 1, tzinfo=UTC)))
     with pytest.raises(Unauthenticated):
-        world.accounts.authenticate(token)
+        world.accounts.identify(token)
 
 
 def test_the_token_of_a_disabled_account_is_refused(world: World) -> None:
@@ -194,18 +194,18 @@ def test_the_token_of_a_disabled_account_is_refused(world: World) -> None:
     with world.db.write() as session:
         session.execute(update(Account).values(disabled_at=datetime.now(UTC)))
     with pytest.raises(Unauthenticated):
-        world.accounts.authenticate(token)
+        world.accounts.identify(token)
 
 
 @pytest.mark.parametrize("token", ["", "x", "\x00", "\ud800", "é" * 10_000])
 def test_any_other_text_is_refused_as_a_token(world: World, token: str) -> None:
     with pytest.raises(Unauthenticated):
-        world.accounts.authenticate(token)
+        world.accounts.identify(token)
 
 
 def test_a_session_lasts_as_long_as_it_was_told(world: World) -> None:
     _registered(world)
-    service = AccountService(world.db, CHEAP, session_ttl_s=7_200)
+    service = AccountService(world.db, world.changes, CHEAP, session_ttl_s=7_200)
     told = service.log_in(email="cleo@example.com", password=PASSWORD)["expires_at"]
     with world.db.read() as session:
         stored = session.query(AccountSession).one()

@@ -12,6 +12,7 @@ import pytest
 from app.db.models import Task, TaskLabel
 from app.errors import InvalidInput, NotFound
 from app.services import task_csv
+from app.services.ports import EVERY_TASK, LISTS
 from app.services.task_query import TaskQuery
 from tests.services.conftest import World
 from tests.support.child import ROOT
@@ -43,7 +44,7 @@ def test_good_rows_become_tasks_in_the_files_order(world: World) -> None:
         + '"Two\nlines","first\nsecond",low,2030-01-31 08:30,home\n'
     )
     assert _import(world, text) == 3
-    tasks = world.tasks.list(world.ann, world.home, TaskQuery())["items"]
+    tasks = world.tasks.list(world.ann, world.home, TaskQuery()).value["items"]
     assert [task["title"] for task in tasks] == ["Buy milk", 'Call "Ö"', "Two\nlines"]
     assert [task["priority"] for task in tasks] == ["high", "medium", "low"]
     assert [task["due_at"] for task in tasks] == [
@@ -54,7 +55,7 @@ def test_good_rows_become_tasks_in_the_files_order(world: World) -> None:
     assert [task["labels"] for task in tasks] == [["home", "shop"], [], ["home"]]
     assert [task["description"] for task in tasks] == ["2 l, fresh", "", "first\nsecond"]
     assert {task["status"] for task in tasks} == {"pending"}
-    assert world.cache.invalidated == [(f"project:{world.home}", ("tasks",))]
+    assert world.cache.invalidated == [(f"project:{world.home}", (LISTS, EVERY_TASK))]
 
 
 def test_every_bad_row_is_named_with_its_line_and_column_and_none_is_stored(world: World) -> None:
@@ -124,7 +125,7 @@ def test_nul_and_broken_text_are_refused_rather_than_failing_in_the_database(
 )
 def test_the_headers_of_other_apps_are_understood(world: World, header: str) -> None:
     assert _import(world, f"{header}\nA,b,urgent,2024-01-01,x\n") == 1
-    [task] = world.tasks.list(world.ann, world.home, TaskQuery())["items"]
+    [task] = world.tasks.list(world.ann, world.home, TaskQuery()).value["items"]
     assert (task["title"], task["description"], task["priority"]) == ("A", "b", "urgent")
     assert (task["due_at"], task["labels"]) == ("2024-01-01T23:59:59Z", ["x"])
 
@@ -167,7 +168,7 @@ def _demo_lines() -> list[str]:
 
 def test_the_demo_imports_1000_tasks_of_which_200_are_overdue(world: World) -> None:
     report = world.imports.import_csv(world.ann, world.home, _demo_lines())
-    stats = world.stats.project(world.ann, world.home)
+    stats = world.stats.project(world.ann, world.home).value
     assert report == {"imported": 1_000, "ignored_columns": []}
     assert (stats["total"], stats["open"], stats["overdue"]) == (1_000, 1_000, 200)
     assert all(stats["by_priority"].values())

@@ -8,6 +8,7 @@ import pytest
 
 from app.db.models import Project, Task, TaskLabel
 from app.errors import InvalidInput, NotFound, PreconditionFailed
+from app.services.ports import EVERY_TASK, LISTS
 from app.services.task_rules import NewTask
 from tests.services.conftest import World
 from tests.support.database import add_project, column, rows_in
@@ -79,7 +80,7 @@ def test_a_delete_takes_the_tasks_along_and_forgets_what_was_cached(world: World
         world.projects.delete(world.ann, world.home, version=2)
     assert world.cache.invalidated == []
     world.projects.delete(world.ann, world.home, version=1)
-    assert world.cache.invalidated == [(f"project:{world.home}", ("tasks",))]
+    assert world.cache.invalidated == [(f"project:{world.home}", (LISTS, EVERY_TASK))]
     assert column(world.db, Task.project_id) == [kept]
     assert rows_in(world.db, TaskLabel) == 2
 

@@ -22,7 +22,7 @@ def test_every_task_is_counted_once_in_each_way(world: World) -> None:
     add_tasks(world.db, world.home, 7, due_at=FAR_AHEAD)
     add_tasks(world.db, world.home, 5)
     add_tasks(world.db, add_project(world.db, world.ann, "Other"), 9)
-    assert world.stats.project(world.ann, world.home) == {
+    assert world.stats.project(world.ann, world.home).value == {
         "total": 28,
         "open": 23,
         "overdue": 5,
@@ -33,7 +33,7 @@ def test_every_task_is_counted_once_in_each_way(world: World) -> None:
 
 
 def test_an_empty_project_counts_nothing_under_every_word(world: World) -> None:
-    stats = world.stats.project(world.ann, world.home)
+    stats = world.stats.project(world.ann, world.home).value
     assert set(stats["by_status"].values()) == set(stats["by_priority"].values()) == {0}
     assert len(stats["by_status"]) == len(stats["by_priority"]) == 4
     assert (stats["total"], stats["open"], stats["overdue"]) == (0, 0, 0)

@@ -13,6 +13,7 @@ from sqlalchemy import event, select, text, update
 from app.db.engine import Database
 from app.db.models import Outbox, Task
 from app.errors import LockBusy
+from app.services.ports import EVERY_TASK, LISTS, stale_projects
 from app.services.sweep import EVENT, Batch
 from tests.services.conftest import World
 from tests.support.database import (
@@ -50,16 +51,19 @@ def test_just_the_open_tasks_past_due_are_marked(world: World) -> None:
     add_tasks(world.db, world.home, 1, due_at=FAR_AHEAD)
     add_tasks(world.db, world.home, 1)
     assert _remaining(world) == 1
-    assert _batch(world) == Batch(rows=3, project_ids=frozenset({world.home}))
+    batch = _batch(world)
+    assert batch.rows == 3
+    assert batch.note
+    assert batch.note.stale == stale_projects(world.home)
     assert _marked(world.db) == set(late)
     assert _remaining(world) == 0
 
 
 def test_a_mark_is_a_new_version_with_its_time_and_its_event(world: World) -> None:
     [task_id] = add_tasks(world.db, world.home, 1, due_at=LONG_AGO)
-    before = world.tasks.get(world.ann, task_id)
+    before = world.tasks.get(world.ann, task_id).value
     _batch(world)
-    after = world.tasks.get(world.ann, task_id)
+    after = world.tasks.get(world.ann, task_id).value
     assert after["version"] == 2
     assert after["overdue_at"] == after["updated_at"] != before["updated_at"]
     with world.db.read() as session:
@@ -72,7 +76,7 @@ def test_a_mark_is_a_new_version_with_its_time_and_its_event(world: World) -> No
 def test_a_second_sweep_marks_and_tells_nothing(world: World) -> None:
     add_tasks(world.db, world.home, 3, due_at=LONG_AGO)
     _batch(world)
-    assert _batch(world) == Batch(rows=0, project_ids=frozenset())
+    assert _batch(world) == Batch(rows=0, note=None)
     assert column(world.db, Task.version) == [2, 2, 2]
     assert rows_in(world.db, Outbox) == 3
 
@@ -113,11 +117,11 @@ def test_every_project_of_a_batch_is_forgotten_by_the_caches(world: World) -> No
     for project_id in (world.home, other):
         add_tasks(world.db, project_id, 2, due_at=LONG_AGO)
     batch = _batch(world)
-    assert batch.project_ids == {world.home, other}
+    assert batch.note
     assert world.cache.invalidated == []
-    world.sweep.invalidate(batch.project_ids)
+    world.sweep.tell([batch.note])
     assert sorted(world.cache.invalidated) == sorted(
-        (f"project:{project_id}", ("tasks",)) for project_id in (world.home, other)
+        (f"project:{project_id}", (LISTS, EVERY_TASK)) for project_id in (world.home, other)
     )
 
 

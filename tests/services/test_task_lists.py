@@ -27,7 +27,7 @@ def _walk(world: World, **query: Any) -> list[list[TaskView]]:
     pages: list[list[TaskView]] = []
     cursor: str | None = None
     while True:
-        page = world.tasks.list(world.ann, world.home, TaskQuery(cursor=cursor, **query))
+        page = world.tasks.list(world.ann, world.home, TaskQuery(cursor=cursor, **query)).value
         pages.append(page["items"])
         cursor = page["next_cursor"]
         if cursor is None:
@@ -67,7 +67,7 @@ def test_inserts_and_deletes_between_pages_neither_skip_nor_repeat(
     cursor: str | None = None
     while True:
         query = TaskQuery(order=order, limit=5, cursor=cursor)
-        page = world.tasks.list(world.ann, world.home, query)
+        page = world.tasks.list(world.ann, world.home, query).value
         seen += [task["id"] for task in page["items"]]
         cursor = page["next_cursor"]
         if cursor is None:
@@ -91,10 +91,10 @@ def _still_to_come(made: list[UUID], past: set[str], order: Order) -> str | None
 
 def test_tasks_added_during_a_walk_in_order_of_creation_are_seen(world: World) -> None:
     add_tasks(world.db, world.home, 10)
-    first = world.tasks.list(world.ann, world.home, TaskQuery(limit=5))
+    first = world.tasks.list(world.ann, world.home, TaskQuery(limit=5)).value
     late = add_tasks(world.db, world.home, 1)
     rest = TaskQuery(limit=50, cursor=first["next_cursor"])
-    page = world.tasks.list(world.ann, world.home, rest)
+    page = world.tasks.list(world.ann, world.home, rest).value
     assert len(page["items"]) == 6
     assert page["items"][-1]["id"] == str(late[0])
 
@@ -133,7 +133,7 @@ def test_a_page_takes_two_statements_whatever_its_length(world: World) -> None:
         "before_cursor_execute",
         lambda _c, _cur, statement, *_: statements.append(statement),
     )
-    page = world.tasks.list(world.ann, world.home, TaskQuery(limit=30))
+    page = world.tasks.list(world.ann, world.home, TaskQuery(limit=30)).value
     assert [len(task["labels"]) for task in page["items"]] == [2] * 30
     assert len([each for each in statements if not each.startswith("BEGIN")]) == 2
 

@@ -13,6 +13,7 @@ from sqlalchemy import delete, text, update
 from app.db.models import Project, Task, TaskLabel
 from app.db.queries import kept_project
 from app.errors import InvalidInput, LockBusy, NotFound, PreconditionFailed
+from app.services.ports import stale_task
 from app.services.task_query import TaskQuery
 from app.services.task_rules import NewTask
 from app.services.views import TaskView
@@ -32,7 +33,7 @@ def _mark(world: World, task: TaskView) -> TaskView:
     """As the sweep does."""
     with world.db.write() as session:
         session.execute(update(Task).values(overdue_at=datetime.now(UTC)))
-    return world.tasks.get(world.ann, UUID(task["id"]))
+    return world.tasks.get(world.ann, UUID(task["id"])).value
 
 
 def test_a_task_reads_back_as_created(world: World) -> None:
@@ -46,7 +47,7 @@ def test_a_task_reads_back_as_created(world: World) -> None:
         labels=("wood", " garden", "wood"),
         assignee_id=world.ann.account_id,
     )
-    assert world.tasks.get(world.ann, UUID(made["id"])) == made
+    assert world.tasks.get(world.ann, UUID(made["id"])).value == made
     assert made["title"] == "Paint the fence"
     assert made["labels"] == ["garden", "wood"]
     assert made["due_at"] == "2029-12-31T23:00:00Z"
@@ -70,7 +71,7 @@ def test_another_account_finds_no_task_and_changes_nothing(world: World) -> None
     with pytest.raises(NotFound, match="project"):
         world.tasks.list(world.bob, world.home, TaskQuery())
     assert world.cache.invalidated == []
-    assert world.tasks.get(world.ann, task_id) == task
+    assert world.tasks.get(world.ann, task_id).value == task
     assert rows_in(world.db, Task) == 1
 
 
@@ -85,7 +86,7 @@ def test_an_admin_sees_no_more_than_any_account(world: World) -> None:
         email="root@example.com", password="correct horse", name="Root", role="admin"
     )
     session = world.accounts.log_in(email=view["email"], password="correct horse")
-    admin = world.accounts.authenticate(session["token"])
+    admin = world.accounts.identify(session["token"]).actor
     with pytest.raises(NotFound):
         world.tasks.get(admin, UUID(_create(world)["id"]))
 
@@ -105,7 +106,7 @@ def test_a_stale_version_changes_and_deletes_nothing(world: World) -> None:
         _patch(world, task, title="Stale")
     with pytest.raises(PreconditionFailed):
         world.tasks.delete(world.ann, UUID(task["id"]), version=1)
-    assert world.tasks.get(world.ann, UUID(task["id"])) == newer
+    assert world.tasks.get(world.ann, UUID(task["id"])).value == newer
 
 
 def test_of_eight_patches_of_one_version_one_gets_through(world: World) -> None:
@@ -128,7 +129,7 @@ def test_of_eight_patches_of_one_version_one_gets_through(world: World) -> None:
     winners = [outcome for outcome in outcomes if outcome != "stale"]
     assert len(winners) == 1
     assert outcomes.count("stale") == 7
-    now = world.tasks.get(world.ann, UUID(task["id"]))
+    now = world.tasks.get(world.ann, UUID(task["id"])).value
     assert (now["title"], now["version"]) == (winners[0], 2)
 
 
@@ -142,7 +143,7 @@ def test_a_patch_sets_what_is_given_and_keeps_the_rest(world: World) -> None:
     assert changed["created_at"] == task["created_at"]
     cleared = _patch(world, changed, due_at=None, labels=[], description="")
     assert (cleared["due_at"], cleared["labels"], cleared["description"]) == (None, [], "")
-    assert world.tasks.get(world.ann, UUID(task["id"])) == cleared
+    assert world.tasks.get(world.ann, UUID(task["id"])).value == cleared
     assert rows_in(world.db, TaskLabel) == 0
 
 
@@ -195,7 +196,8 @@ def test_the_mark_of_the_sweep_goes_when_the_due_date_moves_or_the_task_closes(
 def test_each_change_invalidates_its_project_once_after_the_commit(world: World) -> None:
     task = _patch(world, _create(world), title="Other")
     world.tasks.delete(world.ann, UUID(task["id"]), version=2)
-    assert world.cache.invalidated == [(f"project:{world.home}", ("tasks",))] * 3
+    stale = stale_task(world.home, UUID(task["id"]))
+    assert world.cache.invalidated == [(f"project:{world.home}", stale.tags)] * 3
     assert column(world.db, Task.id) == []
 
 
@@ -205,7 +207,7 @@ def test_a_patch_names_every_field_that_cannot_be_taken(world: World) -> None:
         _patch(world, task, title=" ", status="done", priority=None, version=7, due_at="soon")
     fields = [error.field for error in refused.value.errors]
     assert fields == ["title", "status", "priority", "version", "due_at"]
-    assert world.tasks.get(world.ann, UUID(task["id"])) == task
+    assert world.tasks.get(world.ann, UUID(task["id"])).value == task
 
 
 @pytest.mark.parametrize("known", [True, False])

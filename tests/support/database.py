@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import InstrumentedAttribute
 
+from app.coordination.stale import Stale
 from app.db.engine import Database
 from app.db.migrate import upgrade
 from app.db.models import Account, Base, Project, Task
@@ -145,22 +146,29 @@ def wait_for_a_blocked_backend(database: Database) -> None:
 class PassThroughCache:
     """Keeps nothing; counts the loads and writes down the invalidations."""
 
+    records = False
+
     def __init__(self) -> None:
         self.loads = 0
         self.invalidated: list[tuple[str, tuple[str, ...]]] = []
 
     def fetch(
-        self, namespace: str, key: str, *, tags: Sequence[str], load: Callable[[], Any]
-    ) -> Any:
+        self,
+        namespace: str,
+        key: str,
+        *,
+        tags: Sequence[str],
+        load: Callable[[], bytes],
+        ttl_s: int | None = None,  # noqa: ARG002  nothing is kept
+    ) -> bytes:
         assert namespace
         assert key
         assert tags
         self.loads += 1
         return load()
 
-    def invalidate(self, namespace: str, tags: Sequence[str]) -> None:
-        self.invalidated.append((namespace, tuple(tags)))
-
-    def invalidate_many(self, namespaces: Sequence[str], tags: Sequence[str]) -> None:
-        for namespace in namespaces:
-            self.invalidate(namespace, tags)
+    def forget(self, changes: Sequence[Stale]) -> dict[Stale, str | None]:
+        self.invalidated += [
+            (namespace, change.tags) for change in changes for namespace in change.namespaces
+        ]
+        return dict.fromkeys(changes, "")

@@ -121,14 +121,14 @@ def with_a_naive_sweep() -> None:
         limit: int,
         skip_locked: bool = True,  # noqa: ARG001  the replaced one's parameters
     ) -> Batch:
-        chosen = select(Task.id, Task.project_id).where(is_late(), Task.overdue_at.is_(None))
+        chosen = select(Task.id).where(is_late(), Task.overdue_at.is_(None))
         with Session(session.get_bind()) as other:
             rows = other.execute(chosen.limit(limit)).all()
         time.sleep(_pace_s)
         ids = [row.id for row in rows]
         session.execute(update(Task).where(Task.id.in_(ids)).values(overdue_at=db_now()))
         session.execute(_tell(ids))
-        return Batch(len(ids), frozenset(row.project_id for row in rows))
+        return Batch(len(ids), None)
 
     SweepService.run_batch = run_batch  # type: ignore[method-assign]
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
 from app.coordination import keys
 from app.coordination.absent import NoRedis
-from app.coordination.cache import MemoryCache, RedisCache
+from app.coordination.cache import RedisCache
 from app.coordination.client import ScriptClient, from_url
-from app.coordination.scripts import ScriptRegistry
+from app.coordination.memory_cache import MemoryCache
+from app.coordination.stale import Stale
 from app.metrics import Metrics
+from tests.support.caches import shared_cache
 from tests.support.redis_servers import Valkey
-from tests.support.waiting import eventually
 
-SCRIPTS = ScriptRegistry.from_folder()
+TASKS = Stale(("project:1",), ("tasks",))
 
 
 class Source:
@@ -26,9 +26,9 @@ class Source:
     def __init__(self) -> None:
         self.value, self.loads = 0, 0
 
-    def __call__(self) -> Any:
+    def __call__(self) -> bytes:
         self.loads += 1
-        return {"value": self.value}
+        return str(self.value).encode()
 
 
 def cache_on(url: str) -> RedisCache:
@@ -37,7 +37,7 @@ def cache_on(url: str) -> RedisCache:
     client = ScriptClient(
         purpose="cache", topology=topology, options=options, timeout_s=0.5, metrics=metrics
     )
-    return RedisCache(client, SCRIPTS, metrics, ttl_ms=30_000, fallback=MemoryCache())
+    return shared_cache(client, metrics)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def source() -> Source:
 
 
 def get(cache: RedisCache | MemoryCache, source: Source, key: str = "list") -> int:
-    return int(cache.fetch("project:1", key, tags=["tasks"], load=source)["value"])
+    return int(cache.fetch("project:1", key, tags=["tasks"], load=source))
 
 
 def test_a_value_is_loaded_once_and_shared_by_all_processes(valkey: Valkey, source: Source) -> None:
@@ -65,7 +65,7 @@ def test_an_invalidation_by_one_process_holds_in_every_other(
     reader, writer = cache_on(valkey.url), cache_on(valkey.url)
     get(reader, source)
     source.value = 1
-    writer.invalidate("project:1", ["tasks"])
+    writer.forget([TASKS])
     assert get(reader, source) == 1
 
 
@@ -83,14 +83,14 @@ def test_a_reader_that_loaded_before_a_write_cannot_store_after_it(
 ) -> None:
     slow, writer = cache_on(valkey.url), cache_on(valkey.url)
 
-    def load_then_be_overtaken() -> Any:
+    def load_then_be_overtaken() -> bytes:
         loaded = source()
         source.value = 1
-        writer.invalidate("project:1", ["tasks"])
+        writer.forget([TASKS])
         return loaded
 
     stale = slow.fetch("project:1", "list", tags=["tasks"], load=load_then_be_overtaken)
-    assert stale == {"value": 0}  # it began before the write was acknowledged
+    assert stale == b"0"  # it began before the write was acknowledged
     assert get(slow, source) == 1
 
 
@@ -98,25 +98,25 @@ def test_many_concurrent_misses_load_once(valkey: Valkey, source: Source) -> Non
     caches, gate = [cache_on(valkey.url) for _ in range(4)], threading.Event()
     waiting = threading.Barrier(20)
 
-    def slow_load() -> Any:
+    def slow_load() -> bytes:
         gate.wait(5)
         return source()
 
-    def ask(number: int) -> Any:
+    def ask(number: int) -> bytes:
         waiting.wait()
         return caches[number % 4].fetch("project:1", "list", tags=["tasks"], load=slow_load)
 
     with ThreadPoolExecutor(20) as pool:
         answers = [pool.submit(ask, number) for number in range(20)]
         gate.set()
-        assert [answer.result() for answer in answers] == [{"value": 0}] * 20
+        assert [answer.result() for answer in answers] == [b"0"] * 20
     assert source.loads == 1
 
 
 def test_a_load_that_fails_leaves_the_next_caller_to_load_at_once(
     valkey: Valkey, cache: RedisCache, source: Source
 ) -> None:
-    def broken() -> Any:
+    def broken() -> bytes:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -128,21 +128,6 @@ def test_a_load_that_fails_leaves_the_next_caller_to_load_at_once(
     assert source.loads == 1
 
 
-def test_a_process_that_owes_an_invalidation_never_answers_with_what_its_write_replaced(
-    valkey: Valkey, source: Source
-) -> None:
-    writer, reader = cache_on(valkey.url), cache_on(valkey.url)
-    get(writer, source)
-    valkey.freeze()
-    source.value = 1
-    writer.invalidate("project:1", ["tasks"])  # no answer: owed
-    assert get(writer, source) == 1
-    valkey.thaw()
-    eventually(lambda: not writer.owes, what="the payment, without another read")
-    assert get(reader, source) == 1
-    assert get(writer, source) == 1
-
-
 def test_a_full_redis_drops_the_namespace_where_it_cannot_move_a_tag(
     valkey: Valkey, source: Source
 ) -> None:
@@ -151,7 +136,7 @@ def test_a_full_redis_drops_the_namespace_where_it_cannot_move_a_tag(
     with valkey.client() as raw:
         raw.config_set("maxmemory", 1)
         source.value = 1
-        writer.invalidate("project:1", ["tasks"])
+        writer.forget([TASKS])
         assert get(reader, source) == 1
         raw.config_set("maxmemory", 0)
     assert get(reader, source) == 1
@@ -174,7 +159,7 @@ def test_restarted_redis_serves_nothing_from_before(valkey: Valkey, source: Sour
         raw.save()
     valkey.stop()
     source.value = 1
-    cache.invalidate("project:1", ["tasks"])  # nobody there to hear it
+    cache.forget([TASKS])  # nobody there to hear it
     valkey.restart()
     fresh = cache_on(valkey.url)
     assert get(fresh, source) == 1
@@ -182,12 +167,11 @@ def test_restarted_redis_serves_nothing_from_before(valkey: Valkey, source: Sour
 
 def test_with_redis_gone_the_process_remembers_for_itself(source: Source) -> None:
     metrics = Metrics()
-    memory = MemoryCache()
-    cache = RedisCache(NoRedis("cache"), SCRIPTS, metrics, ttl_ms=30_000, fallback=memory)
+    cache = shared_cache(NoRedis("cache"), metrics)
     assert [get(cache, source) for _ in range(3)] == [0, 0, 0]
     assert source.loads == 1
     source.value = 1
-    cache.invalidate("project:1", ["tasks"])
+    cache.forget([TASKS])
     assert get(cache, source) == 1
 
 
@@ -195,7 +179,7 @@ def test_what_a_process_remembers_ends_five_seconds_after_the_load_began(source:
     now = [100.0]
     memory = MemoryCache(clock=lambda: now[0])
 
-    def slow() -> Any:
+    def slow() -> bytes:
         now[0] += 3
         return source()
 
@@ -211,10 +195,10 @@ def test_what_a_process_remembers_ends_five_seconds_after_the_load_began(source:
 def test_a_load_begun_before_a_write_of_ones_own_is_not_remembered(source: Source) -> None:
     memory = MemoryCache()
 
-    def overtaken() -> Any:
+    def overtaken() -> bytes:
         loaded = source()
         source.value = 1
-        memory.invalidate("project:1", ["tasks"])
+        memory.forget([TASKS])
         return loaded
 
     memory.fetch("project:1", "list", tags=["tasks"], load=overtaken)
@@ -224,11 +208,11 @@ def test_a_load_begun_before_a_write_of_ones_own_is_not_remembered(source: Sourc
 def test_a_forgotten_write_still_judges_the_loads_that_were_under_way(source: Source) -> None:
     memory = MemoryCache(most=2)
 
-    def overtaken() -> Any:
+    def overtaken() -> bytes:
         loaded = source()
         source.value = 1
         for namespace in ("project:1", "project:2", "project:3"):
-            memory.invalidate(namespace, ["tasks"])
+            memory.forget([Stale((namespace,), ("tasks",))])
         return loaded
 
     memory.fetch("project:1", "list", tags=["tasks"], load=overtaken)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
 
 from app.coordination import keys
-from app.coordination.cache import MemoryCache, RedisCache
 from app.coordination.client import ScriptClient, from_url
-from app.coordination.scripts import ScriptRegistry
+from app.coordination.stale import Stale
 from app.metrics import Metrics
+from tests.support.caches import SCRIPTS, shared_cache
 from tests.support.proxy import Proxy
 from tests.support.redis_servers import Valkey
-from tests.support.waiting import eventually
 
-SCRIPTS = ScriptRegistry.from_folder()
 MANY = [f"project:{number}" for number in range(250)]
 
 
@@ -34,15 +32,14 @@ class Process:
             timeout_s=5,
             metrics=self.metrics,
         )
-        self.cache = RedisCache(
-            client, SCRIPTS, self.metrics, ttl_ms=60_000, fallback=MemoryCache()
-        )
+        self.cache = shared_cache(client, self.metrics)
 
     def read(self, namespaces: Iterable[str] = MANY) -> list[int]:
-        def load() -> Any:
-            return self.value
+        def load() -> bytes:
+            return str(self.value).encode()
 
-        return [self.cache.fetch(each, "list", tags=["tasks"], load=load) for each in namespaces]
+        read = partial(self.cache.fetch, key="list", tags=["tasks"], load=load)
+        return [int(read(each)) for each in namespaces]
 
     def events(self, event: str) -> float:
         return self._sample("cache_events_total", event=event)
@@ -74,7 +71,7 @@ def test_namespaces_are_told_a_hundred_at_a_time_and_each_is_stale(
         for script in SCRIPTS.values():  # so that none is sent twice, as an unknown one is
             raw.script_load(script.source)
         raw.config_resetstat()
-        writer.cache.invalidate_many(MANY[:count], ["tasks"])
+        writer.cache.forget([Stale(tuple(MANY[:count]), ("tasks",))])
         calls = raw.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
     assert (writer.exchanges(), calls) == (exchanges, count)
     assert writer.events("invalidation") == count
@@ -83,65 +80,31 @@ def test_namespaces_are_told_a_hundred_at_a_time_and_each_is_stale(
 
 
 def test_only_the_tags_that_moved_are_stale(valkey: Valkey, reader: Process) -> None:
-    Process(valkey.url).cache.invalidate_many(MANY, ["people"])
+    Process(valkey.url).cache.forget([Stale(tuple(MANY), ("people",))])
     assert reader.read() == [0] * len(MANY)
 
 
-def test_with_redis_away_every_namespace_is_owed_and_told_once_it_is_back(
-    valkey_proxy: Proxy, reader: Process
-) -> None:
+def test_with_redis_away_the_change_is_not_heard(valkey_proxy: Proxy, reader: Process) -> None:
     writer = Process(valkey_proxy.url)
     valkey_proxy.cut()
+    change = Stale(tuple(MANY), ("tasks",))
     with capture_logs() as logs:
-        writer.cache.invalidate_many(MANY, ["tasks"])
-    assert writer.events("invalidation_owed") == len(MANY)
-    assert [log["event"] for log in logs] == ["cache.invalidation_owed"] * len(MANY)
+        assert writer.cache.forget([change]) == {change: None}
+    assert writer.events("invalidation_lost") == len(MANY)
+    assert [log["event"] for log in logs] == ["cache.invalidation_lost"] * len(MANY)
     assert reader.read() == [0] * len(MANY)  # nobody has told it
-    valkey_proxy.restore()
-    eventually(lambda: not writer.cache.owes, what="the payment")
-    assert writer.events("invalidation") == len(MANY)
-    assert reader.read() == [1] * len(MANY)
 
 
-def test_a_process_that_owes_answers_with_nothing_that_its_write_replaced(
-    valkey_proxy: Proxy, reader: Process
-) -> None:
-    writer = Process(valkey_proxy.url)
-    writer.value = 1
-    assert writer.read() == [0] * len(MANY)  # as cached
-    valkey_proxy.cut()
-    writer.cache.invalidate_many(MANY, ["tasks"])
-    assert writer.read() == [1] * len(MANY)
-    valkey_proxy.restore()
-    assert writer.read() == [1] * len(MANY)
-    eventually(lambda: not writer.cache.owes, what="the payment")
-    assert reader.read() == [1] * len(MANY)
-
-
-def test_a_hundred_whose_reply_was_lost_are_told_again(
-    valkey_proxy: Proxy, reader: Process
-) -> None:
-    writer = Process(valkey_proxy.url)
-    valkey_proxy.drop_reply_once(after=b"EVALSHA")
-    writer.cache.invalidate_many(MANY, ["tasks"])
-    assert writer.events("invalidation_owed") == 100
-    assert writer.events("invalidation") == len(MANY) - 100
-    eventually(lambda: not writer.cache.owes, what="the payment")
-    assert writer.events("invalidation") == len(MANY)
-    assert reader.read() == [1] * len(MANY)
-
-
-def test_a_namespace_that_is_refused_keeps_none_of_its_neighbours_waiting(
+def test_one_namespace_that_is_refused_leaves_its_change_unheard_and_the_others_told(
     valkey: Valkey, reader: Process
 ) -> None:
     writer, broken = Process(valkey.url), MANY[30]
+    changes = [Stale((each,), ("tasks",)) for each in MANY]
     with valkey.client() as raw:
         meta = keys.cache(broken, "").meta
         raw.rename(meta, f"{meta}:away")
         raw.set(meta, "not a hash")
-        writer.cache.invalidate_many(MANY, ["tasks"])
-        assert writer.events("invalidation_owed") == 1
-        assert writer.events("invalidation") == len(MANY) - 1
+        heard = writer.cache.forget(changes)
         raw.rename(f"{meta}:away", meta)
-    eventually(lambda: not writer.cache.owes, what="the payment")
-    assert reader.read() == [1] * len(MANY)
+    assert [change for change, history in heard.items() if history is None] == [changes[30]]
+    assert reader.read() == [each is not broken for each in MANY]

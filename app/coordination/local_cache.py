@@ -1,0 +1,249 @@
+"""L1: what one process holds of the shared cache, judged anew by each request.
+
+A request names the namespaces that it may read (a `Visit`); a script tells what moved there since
+this process last asked, in the same round trip as the request's limits. Entries are then held to
+the rule that Redis holds its own to: loaded at a sequence after which none of their tags moved.
+Nothing is deleted for having moved, and only the script's answer says how far this process has
+seen: an invalidation of its own may have overtaken another's.
+
+What is known of a namespace is its generation. Another epoch, or more moved than is told, begins a
+new one, empty; a request reads and fills only the one that it was told of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from app.coordination import keys
+from app.coordination.scripts import Arg, Call, Script
+
+_MOST_TOLD = 256
+_MOST_MOVED = 4_096
+_visit: ContextVar[Visit | None] = ContextVar("cache_visit", default=None)
+
+
+class Generation:
+    """What is known of a namespace: seen up to which sequence, and when each tag last moved."""
+
+    __slots__ = ("epoch", "floor", "moved", "seen")
+
+    def __init__(self, epoch: bytes, seen: int, floor: int) -> None:
+        self.epoch, self.seen, self.floor = epoch, seen, floor
+        self.moved: dict[str, int] = {}
+
+    def covers(self, sequence: int, tags: Sequence[str]) -> bool:
+        """Whether what was loaded at `sequence` shows all that is known to have moved."""
+        moved = self.moved
+        return sequence >= self.floor and all(moved.get(tag, 0) <= sequence for tag in tags)
+
+
+class Held(NamedTuple):
+    """One entry. `until`: monotonic seconds; `size`: roughly, bytes."""
+
+    generation: Generation
+    sequence: int
+    tags: tuple[str, ...]
+    value: Any
+    until: float
+    size: int
+
+
+class Loaded(NamedTuple):
+    """How a value came about: all that moved up to `sequence` is in it.
+
+    `size`: bytes, roughly. `epoch`: of the server's answer; None where the request's own holds.
+    """
+
+    sequence: int
+    tags: Sequence[str]
+    ttl_ms: int
+    size: int
+    epoch: bytes | None = None
+
+
+class LocalCache:
+    """The entries of one process, the ones used longest ago leaving first.
+
+    Args:
+        most_bytes: of all values together.
+        meta_ttl_ms: of a namespace's sequence and tags on the server, ms.
+    """
+
+    def __init__(
+        self,
+        script: Script,
+        *,
+        meta_ttl_ms: int,
+        most_bytes: int = 32 << 20,
+        most_entries: int = 20_000,
+        most_namespaces: int = 10_000,
+    ) -> None:
+        self._script, self._meta_ttl_ms = script, meta_ttl_ms
+        self._most_bytes, self._most_entries = most_bytes, most_entries
+        self._most_namespaces = most_namespaces
+        self._generations: OrderedDict[str, Generation] = OrderedDict()
+        self._held: OrderedDict[tuple[str, str], Held] = OrderedDict()
+        self._lock = threading.Lock()
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def visit(self, namespaces: Iterable[str]) -> Visit:
+        """What one request may read of these namespaces, once its questions are answered."""
+        return Visit(self, namespaces)
+
+    def peek(self, namespace: str, key: str) -> Any:
+        """An entry's value before anybody has judged it; None if there is none."""
+        held = self._held.get((namespace, key))
+        return held.value if held else None
+
+    def get(self, generation: Generation, namespace: str, key: str) -> Held | None:
+        """The entry, if it shows all that has moved as far as `generation` knows."""
+        with self._lock:
+            held = self._held.get((namespace, key))
+            if held is None:
+                return None
+            fresh = held.generation is generation and held.until > time.monotonic()
+            if not fresh or not generation.covers(held.sequence, held.tags):
+                self._drop((namespace, key))
+                return None
+            self._held.move_to_end((namespace, key))
+            return held
+
+    def put(self, namespace: str, key: str, held: Held) -> None:
+        if held.size > self._most_bytes:
+            return
+        with self._lock:
+            self._drop((namespace, key))
+            self._held[namespace, key] = held
+            self.bytes += held.size
+            while self.bytes > self._most_bytes or len(self._held) > self._most_entries:
+                self._drop(next(iter(self._held)))
+
+    def question(self, namespace: str) -> Question:
+        with self._lock:
+            known = self._generations.get(namespace)
+            seen = known.seen if known else 0
+        args: list[Arg] = [
+            known.epoch if known else "",
+            seen,
+            _MOST_TOLD,
+            secrets.token_hex(8),
+            self._meta_ttl_ms,
+        ]
+        names = keys.cache(namespace, "")
+        return Question(namespace, known, Call(self._script, [names.meta, names.tags], args))
+
+    def heard(self, question: Question, reply: Sequence[Any]) -> Generation:
+        """Take in what moved, and return the generation that the asking request may use."""
+        epoch, clock, floor, _, follows, *moved = reply
+        with self._lock:
+            known = question.known
+            if not follows or known is None:
+                return self._begin(question.namespace, Generation(epoch, clock, floor))
+            for tag, sequence in zip(moved[::2], moved[1::2], strict=True):
+                name = tag.decode()
+                known.moved[name] = max(sequence, known.moved.get(name, 0))
+            known.seen, known.floor = max(known.seen, clock), max(known.floor, floor)
+            if (
+                len(known.moved) > _MOST_MOVED
+                and self._generations.get(question.namespace) is known
+            ):
+                del self._generations[question.namespace]
+            return known
+
+    def _begin(self, namespace: str, generation: Generation) -> Generation:
+        current = self._generations.get(namespace)
+        if current and current.epoch == generation.epoch and current.seen >= generation.seen:
+            return current  # another request has begun it, and knows all that this one does
+        self._generations[namespace] = generation
+        self._generations.move_to_end(namespace)
+        while len(self._generations) > self._most_namespaces:
+            self._generations.popitem(last=False)
+        return generation
+
+    def _drop(self, place: tuple[str, str]) -> None:
+        gone = self._held.pop(place, None)
+        if gone is not None:
+            self.bytes -= gone.size
+
+
+class Question(NamedTuple):
+    """What moved in a namespace since `known`?"""
+
+    namespace: str
+    known: Generation | None
+    call: Call
+
+
+class Visit:
+    """One request's sight of some namespaces; none of them before an answer is `heard`."""
+
+    def __init__(self, local: LocalCache, namespaces: Iterable[str]) -> None:
+        self._local = local
+        self._questions = [local.question(each) for each in namespaces]
+        self._told: dict[str, Generation] = {}
+        self._asked = False
+
+    def take_calls(self) -> list[Call]:
+        """What to ask Redis, on the request's first round trip; nothing from then on."""
+        calls = [] if self._asked else [question.call for question in self._questions]
+        self._asked = True
+        return calls
+
+    def heard(self, replies: Sequence[Any]) -> None:
+        """The answers to what was taken, in its order; an error among them answers nothing."""
+        for question, reply in zip(self._questions, replies, strict=True):
+            if not isinstance(reply, Exception):
+                self._told[question.namespace] = self._local.heard(question, reply)
+
+    def sees(self, namespace: str) -> bool:
+        return namespace in self._told
+
+    def get(self, namespace: str, key: str) -> Any:
+        """The value, as of this request or later; None where there is none."""
+        generation = self._told.get(namespace)
+        held = self._local.get(generation, namespace, key) if generation else None
+        return held.value if held else None
+
+    def sequence(self, namespace: str) -> int | None:
+        """What a value loaded from now on shows all changes up to; None if not known."""
+        generation = self._told.get(namespace)
+        return generation.seen if generation else None
+
+    def put(self, namespace: str, key: str, value: Any, loaded: Loaded) -> None:
+        """Keep a value, unless it is of another epoch than was told."""
+        generation = self._told.get(namespace)
+        if generation is None or loaded.epoch not in (None, generation.epoch):
+            return
+        until = time.monotonic() + loaded.ttl_ms / 1000
+        sequence, tags, size = loaded.sequence, tuple(loaded.tags), loaded.size
+        self._local.put(namespace, key, Held(generation, sequence, tags, value, until, size))
+
+
+def current_visit() -> Visit | None:
+    """The running request's, where it has one."""
+    return _visit.get()
+
+
+@contextlib.contextmanager
+def visiting(visit: Visit) -> Iterator[None]:
+    """Let everything inside see by `visit`."""
+    token = _visit.set(visit)
+    try:
+        yield
+    finally:
+        _visit.reset(token)
+
+
+def begin_visit(visit: Visit | None) -> None:
+    """As `visiting`, from hook to hook of a request; None ends it."""
+    _visit.set(visit)

@@ -1,0 +1,115 @@
+"""Changes and what they make stale: one transaction, then the caches, then the answer."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.coordination.gate import Gate
+from app.coordination.stale import Stale
+from app.db import invalidations
+from app.db.engine import Database
+from app.services.ports import Cache
+
+T = TypeVar("T")
+
+
+class Note(NamedTuple):
+    """A change's record in the outbox."""
+
+    id: UUID
+    stale: Stale
+
+
+class Changes:
+    """Commits changes together with the record of what they make stale, and tells the caches.
+
+    What Redis does not hear stays in the outbox for every process's `Relay`; until this process's
+    own has told it, this process believes nothing that is cached.
+    """
+
+    def __init__(self, db: Database, cache: Cache, gate: Gate) -> None:
+        self._db, self._cache, self._gate = db, cache, gate
+        self._lock = threading.Lock()
+        self._told: list[tuple[UUID, str]] = []
+        self._untold: list[Note] = []
+
+    def commit(self, unit: Callable[[Session], T], stale: Callable[[T], Stale | None]) -> T:
+        """Run `unit` in a transaction (again, where `Database.retrying` does), and forget.
+
+        Args:
+            stale: what its result makes stale; None for nothing.
+
+        Raises:
+            DatabaseUnavailable: as `Database.retrying`. If it was committed after all, a relay
+                finds the record.
+        """
+
+        def recorded(session: Session) -> tuple[T, Note | None]:
+            result = unit(session)
+            change = stale(result)
+            return result, None if change is None else self.record(session, change)
+
+        result, note = self._db.retrying(recorded)
+        if note is not None:
+            self.tell([note])
+        return result
+
+    def record(self, session: Session, stale: Stale) -> Note | None:
+        """Write down, in the caller's transaction, what it makes stale; `tell` after its commit."""
+        if not stale.namespaces:
+            return None
+        if not self._cache.records:
+            return Note(UUID(int=0), stale)
+        return Note(invalidations.record(session, stale.namespaces, stale.tags), stale)
+
+    def tell(self, notes: Sequence[Note]) -> None:
+        """Make the caches forget what these changes made stale. Never raises."""
+        together = _together(notes)
+        heard = self._cache.forget([change for change, _ in together])
+        answers = [(note, heard[change]) for change, own in together for note in own]
+        with self._lock:
+            for note, history in answers:
+                if history is None:
+                    self._gate.shut()
+                    self._untold.append(note)
+                elif note.id.int:
+                    self._told.append((note.id, history))
+
+    def reveal(self, stale: Stale) -> None:
+        """An answer shows that a change was committed whose own answer may have been lost."""
+        self._cache.forget([stale])
+
+    def take_told(self) -> list[tuple[UUID, str]]:
+        """What was heard since, and by which history of writes; for the outbox."""
+        with self._lock:
+            taken, self._told = self._told, []
+            return taken
+
+    def give_back_told(self, told: Sequence[tuple[UUID, str]]) -> None:
+        with self._lock:
+            self._told[:0] = told
+
+    def tell_again(self) -> bool:
+        """Try what was not heard; whether nothing is left of it."""
+        with self._lock:
+            notes, self._untold = self._untold, []
+        if notes:
+            self.tell(notes)
+        return not self._untold
+
+
+def _together(notes: Sequence[Note]) -> list[tuple[Stale, list[Note]]]:
+    """One change for all that make the same tags stale, each namespace once."""
+    by_tags = defaultdict[tuple[str, ...], list[Note]](list)
+    for note in notes:
+        by_tags[note.stale.tags].append(note)
+    return [
+        (Stale(tuple(dict.fromkeys(ns for note in own for ns in note.stale.namespaces)), tags), own)
+        for tags, own in by_tags.items()
+    ]

@@ -1,0 +1,162 @@
+"""Every process is a relay: each second it tells Redis what the outbox holds of others' changes.
+
+A writer tells Redis itself, right after its commit; here is what becomes of it when it could not,
+or died in between. A completed look opens the gate for this process's use of the cache; its age
+when the gate shuts, and the moment for which a record is left to its writer, add up to the 5 s for
+which a cache may at worst show what a commit replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from app.coordination.gate import Gate
+from app.coordination.stale import Stale
+from app.coordination.ticker import Ticker
+from app.db import invalidations
+from app.db.engine import Database
+from app.db.invalidations import Pending
+from app.errors import CoordinationError, DatabaseUnavailable
+from app.metrics import Metrics
+from app.services.changes import Changes
+from app.services.ports import Cache
+
+_EVERY_S = 1.0
+_LEFT_TO_WRITER_MS = 1_000
+_PAGE = 500
+_PURGE_EVERY_S = 60.0
+_KEPT_LONGER_MS = 60_000
+_log = structlog.get_logger(__name__)
+
+
+class SharedCache(Cache, Protocol):
+    """A cache that others read too, on a server with a history of writes."""
+
+    def history(self) -> str:
+        """Raises CoordinationError where nobody can tell."""
+        ...
+
+
+class Relay:
+    """Looks after the outbox.
+
+    Args:
+        entry_ttl_s: the longest that an entry lives, seconds.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        cache: SharedCache | None,
+        changes: Changes,
+        gate: Gate,
+        metrics: Metrics,
+        *,
+        entry_ttl_s: int,
+    ) -> None:
+        self._db, self._cache, self._changes, self._gate = db, cache, changes, gate
+        self._pending = metrics.cache_pending
+        self._kept_ms = entry_ttl_s * 1000 + _KEPT_LONGER_MS
+        self._ticker = Ticker("relay")
+        self._lock, self._looking = threading.Lock(), threading.Lock()
+        self._begun = self._closed = False
+        self._history = ""
+        self._purged_at = time.monotonic()
+
+    def begin(self) -> None:
+        """Look from now on; again does nothing. Not before a fork: a thread does it."""
+        if self._begun or self._cache is None:
+            return
+        with self._lock:
+            if not self._begun:
+                self._begun = True
+                self._ticker.add(time.monotonic(), self._turn)
+
+    def close(self) -> None:
+        """A last look, so that what this process told is known to be told."""
+        with self._looking:
+            self._closed = True
+            with contextlib.suppress(DatabaseUnavailable):
+                self._mark_told()
+
+    def look(self) -> bool:
+        """Tell Redis what it may not have been told; whether that is now nothing.
+
+        Raises:
+            CoordinationError: Redis gave no answer.
+            DatabaseUnavailable: the outbox cannot be read.
+        """
+        began = time.monotonic()
+        assert self._cache is not None
+        self._history = history = self._cache.history()
+        complete = self._changes.tell_again()
+        self._mark_told()
+        while complete:
+            found = self._read(history)
+            self._pending.set(len(found))
+            if not found:
+                self._gate.passed(began)
+                break
+            complete = self._tell(found)
+        return complete
+
+    def _turn(self) -> float | None:
+        with self._looking:
+            if self._closed:
+                return None
+            try:
+                self.look()
+                self._purge()
+            except (CoordinationError, DatabaseUnavailable) as error:
+                _log.info("relay.not_looked", kind=getattr(error, "kind", "database"))
+            except Exception:  # or this process would never look again
+                _log.exception("relay.failed")
+        return time.monotonic() + _EVERY_S
+
+    def _read(self, history: str) -> list[Pending]:
+        with self._db.read() as session:
+            return invalidations.pending(
+                session, history=history, least_age_ms=_LEFT_TO_WRITER_MS, limit=_PAGE
+            )
+
+    def _tell(self, found: Sequence[Pending]) -> bool:
+        assert self._cache is not None
+        changes = {row: Stale(row.namespaces, row.tags) for row in found}
+        heard = self._cache.forget(list(set(changes.values())))
+        told = [(row.id, heard[change]) for row, change in changes.items()]
+        self._mark((id_, history) for id_, history in told if history is not None)
+        return all(history == self._history for _, history in told)
+
+    def _mark_told(self) -> None:
+        told = self._changes.take_told()
+        try:
+            self._mark(told)
+        except DatabaseUnavailable:
+            self._changes.give_back_told(told)
+            raise
+
+    def _mark(self, told: Iterable[tuple[UUID, str]]) -> None:
+        by_history = defaultdict[str, list[UUID]](list)
+        for id_, history in told:
+            by_history[history].append(id_)
+        for history, ids in by_history.items():
+            for at in range(0, len(ids), _PAGE):
+                mark = partial(invalidations.mark_told, ids=ids[at : at + _PAGE], history=history)
+                self._db.retrying(mark)
+
+    def _purge(self) -> None:
+        """Now and then; whichever process comes first deletes for all."""
+        if time.monotonic() - self._purged_at < _PURGE_EVERY_S:
+            return
+        self._purged_at = time.monotonic()
+        with self._db.write() as session:
+            invalidations.forget_old(session, age_ms=self._kept_ms, limit=10 * _PAGE)
