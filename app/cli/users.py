@@ -47,7 +47,7 @@ def create(
 @click.argument("plan")
 def plan(email: str, plan: str) -> None:
     """Put the account of EMAIL on PLAN, whose limits `flask limits policy` shows."""
-    container().limit_rules.give_plan(email, plan)
+    container().accounts.give_plan(email, plan)
     click.echo(f"{email} is on the plan {plan}.")
 
 

@@ -22,6 +22,7 @@ from app.db.types import db_now, db_now_ms, new_id
 from app.errors import Conflict, InvalidCredentials, NotFound, Unauthenticated
 from app.services.actor import Actor
 from app.services.changes import Changes
+from app.services.limit_rules import check_subject
 from app.services.ports import stale_account
 from app.services.text_rules import checked, text_rule, word_rule
 from app.services.views import AccountView, SessionView, account_view, rfc3339
@@ -180,6 +181,22 @@ class AccountService:
         if account is None:
             raise NotFound("account")
         return account_view(account)
+
+    def give_plan(self, email: str, plan: str) -> None:
+        """Put an account on a plan; it need not have rules. For operators.
+
+        Raises:
+            InvalidInput: a plan's name that cannot be.
+            NotFound: no account has this address.
+        """
+        check_subject(f"plan:{plan}")
+        account_id = self.id_of(email)
+        mine = update(Account).where(Account.id == account_id)
+
+        def change(session: Session) -> None:
+            session.execute(mine.values(plan=plan, updated_at=db_now()))
+
+        self._changes.commit(change, lambda _: stale_account(account_id))
 
     def id_of(self, email: str) -> UUID:
         """The account of an address; for operators.

@@ -15,13 +15,13 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 
 from app.config_values import LIMITS_TAKES, limit_list
 from app.coordination.ticker import Ticker
 from app.db.engine import Database
 from app.db.enums import Role
-from app.db.models import Account, LimitRule
+from app.db.models import LimitRule
 from app.db.types import db_now
 from app.errors import DatabaseUnavailable, InvalidInput, NotFound
 from app.services.actor import Actor
@@ -89,7 +89,7 @@ class LimitRules:
         Raises:
             InvalidInput: a subject, budget or text that cannot be.
         """
-        _check_subject(rule.subject)
+        check_subject(rule.subject)
         _check_budget(rule.budget)
         _check_limits(rule.limits)
         with self._db.write() as session:
@@ -105,20 +105,6 @@ class LimitRules:
         with self._db.write() as session:
             if not session.scalar(delete(LimitRule).where(*mine).returning(LimitRule.subject)):
                 raise NotFound("limit rule")
-
-    def give_plan(self, email: str, plan: str) -> None:
-        """Put an account on a plan; it need not have rules.
-
-        Raises:
-            InvalidInput: a plan's name that cannot be.
-            NotFound: no account has this address.
-        """
-        _check_subject(f"plan:{plan}")
-        mine = update(Account).where(Account.email == email.strip().lower())
-        with self._db.write() as session:
-            changed = mine.values(plan=plan, updated_at=db_now()).returning(Account.id)
-            if session.scalar(changed) is None:
-                raise NotFound("account")
 
     def close(self) -> None:
         """Renew the copy no more; a reading of it is over then. Before the database's own end."""
@@ -153,7 +139,8 @@ class LimitRules:
         self._copy = {(rule.subject, rule.budget): rule.limits for rule in rules}
 
 
-def _check_subject(subject: str) -> None:
+def check_subject(subject: str) -> None:
+    """Raises InvalidInput for what is neither a role nor a plan's name."""
     roles = [f"role:{role}" for role in Role]
     if subject not in roles and not _SUBJECT.fullmatch(subject):
         takes = f"{', '.join(roles)} or plan:<name> of up to 32 letters, digits, - and _"

@@ -77,16 +77,24 @@ def test_what_would_match_any_version_is_a_428(ann: Person, path: str, tag: str)
     assert json_of(ann.get(path))["version"] == 1
 
 
-def test_lists_and_figures_have_no_etag_and_are_not_kept(ann: Person) -> None:
+def test_the_list_of_projects_has_no_etag_and_is_not_kept(ann: Person) -> None:
+    ann.project()
+    answer = ann.get("/projects")
+    assert "ETag" not in answer.headers
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("what", ["tasks", "stats"])
+def test_lists_and_figures_are_told_by_their_content(ann: Person, what: str) -> None:
     project = ann.project()
-    for path in (
-        "/projects",
-        f"/projects/{project['id']}/tasks",
-        f"/projects/{project['id']}/stats",
-    ):
-        answer = ann.get(path)
-        assert "ETag" not in answer.headers
-        assert answer.headers["Cache-Control"] == "no-store"
+    path = f"/projects/{project['id']}/{what}"
+    tag = ann.get(path).headers["ETag"]
+    held = ann.request("GET", path, headers={"If-None-Match": tag})
+    assert (held.status_code, held.data) == (304, b"")
+    ann.task(project)
+    newer = ann.request("GET", path, headers={"If-None-Match": tag})
+    assert newer.status_code == 200
+    assert newer.headers["ETag"] != tag
 
 
 def test_what_has_an_etag_may_be_kept_by_its_reader_only(ann: Person, path: str) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 from argon2 import PasswordHasher
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app.db.enums import Role
 from app.db.models import Account, AccountSession
@@ -23,6 +23,7 @@ from app.errors import (
 )
 from app.services.accounts import AccountService
 from app.services.actor import Actor
+from app.services.ports import ACCOUNT
 from app.services.views import SessionView
 from tests.services.conftest import CHEAP, World
 from tests.support.database import column
@@ -219,3 +220,19 @@ def test_an_account_that_was_deleted_is_not_there(world: World) -> None:
     with pytest.raises(NotFound):
         world.accounts.me(nobody)
     assert issubclass(NotFound, TaskFlowError)
+
+
+def test_an_account_is_put_on_a_plan_by_its_address(world: World) -> None:
+    world.accounts.give_plan(" ANN@example.com ", "big")
+    with world.db.read() as session:
+        plans = select(Account.email, Account.plan).order_by(Account.email)
+        found = [tuple(row) for row in session.execute(plans)]
+    assert found == [("ann@example.com", "big"), ("bob@example.com", "standard")]
+    assert world.cache.invalidated == [(f"account:{world.ann.account_id}", (ACCOUNT,))]
+
+
+def test_no_plan_is_given_to_nobody_or_without_a_name(world: World) -> None:
+    with pytest.raises(NotFound):
+        world.accounts.give_plan("nobody@example.com", "big")
+    with pytest.raises(InvalidInput):
+        world.accounts.give_plan("ann@example.com", "Big plan")

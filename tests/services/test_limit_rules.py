@@ -8,11 +8,10 @@ from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from app.db.engine import Database
-from app.db.models import Account
 from app.errors import InvalidInput, NotFound
 from app.services.actor import Actor
 from app.services.limit_rules import Budget, LimitRules, Rule
@@ -119,21 +118,6 @@ def test_limits_longer_than_their_column_are_refused(rules: LimitRules) -> None:
     with pytest.raises(InvalidInput, match="at most 500 characters"):
         rules.set(BIG._replace(limits=f"{longest};{longest}"))
     assert rules.all() == [BIG._replace(limits=longest)]
-
-
-def test_an_account_is_put_on_a_plan_by_its_address(rules: LimitRules, world: World) -> None:
-    rules.give_plan(" ANN@example.com ", "big")
-    with world.db.read() as session:
-        plans = select(Account.email, Account.plan).order_by(Account.email)
-        found = [tuple(row) for row in session.execute(plans)]
-    assert found == [("ann@example.com", "big"), ("bob@example.com", "standard")]
-
-
-def test_no_plan_is_given_to_nobody_or_without_a_name(rules: LimitRules) -> None:
-    with pytest.raises(NotFound):
-        rules.give_plan("nobody@example.com", "big")
-    with pytest.raises(InvalidInput):
-        rules.give_plan("ann@example.com", "Big plan")
 
 
 def test_a_roles_rule_goes_before_a_plans_and_both_before_the_settings(rules: LimitRules) -> None:
