@@ -1,4 +1,4 @@
-"""Who may run a job's slot: the fence, the lease and the ledger of attempts.
+"""Who may run a job's slot: the fence and the lease. The ledger of attempts: `app.db.cron_ledger`.
 
 The database decides, so this holds with Redis gone. Times of leases are the database's clock in
 milliseconds; a slot is the epoch second that a run is for. Rules, in the order of a run:
@@ -19,11 +19,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, exists, func, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, select, text, update
+from sqlalchemy.orm import Session
 
-from app.db.enums import FINAL, Outcome
+from app.db.cron_ledger import abandon_older, enter_missed, insert_into, is_over
+from app.db.enums import Outcome
 from app.db.models import CronJob, CronRun
 from app.db.types import db_now, db_now_ms
 from app.errors import FencedOut
@@ -46,11 +46,11 @@ def seen(session: Session, *, job: str) -> Seen:
     Slots are cut from this clock: by its own, a scheduler that runs ahead would begin slots that
     nobody else can see, and pass over those in between.
     """
-    over = _is_over(job, CronJob.slot)
-    found = session.execute(select(CronJob.slot, over, CronJob.paused).where(CronJob.job == job))
-    slot, is_over, paused = found.one_or_none() or (0, True, False)
+    columns = (CronJob.slot, is_over(job, CronJob.slot), CronJob.paused)
+    found = session.execute(select(*columns).where(CronJob.job == job))
+    slot, over, paused = found.one_or_none() or (0, True, False)
     now_ms = session.scalar(select(db_now_ms())) or 0
-    return Seen(now_ms / 1000, slot, bool(slot and not is_over), paused)
+    return Seen(now_ms / 1000, slot, bool(slot and not over), paused)
 
 
 def mint_fence(session: Session, *, job: str, slot: int, holder: str, ttl_ms: int) -> int | None:
@@ -72,25 +72,6 @@ def mint_fence(session: Session, *, job: str, slot: int, holder: str, ttl_ms: in
     return session.scalar(claim)
 
 
-def open_run(session: Session, *, job: str, slot: int, fence: int, instance: str) -> bool:
-    """Enter the slot's next attempt in the ledger; False if the slot has its outcome already.
-
-    An attempt that was open is fenced out by this one. The job's row is locked since `mint_fence`,
-    so that nobody else is entering one.
-    """
-    if has_outcome(session, job=job, slot=slot):
-        return False
-    mine = (CronRun.job == job, CronRun.slot == slot)
-    session.execute(
-        update(CronRun)
-        .where(*mine, CronRun.outcome.is_(None))
-        .values(outcome=Outcome.FENCED_OUT, ended_at=db_now())
-    )
-    last = session.scalar(select(func.max(CronRun.attempt)).where(*mine)) or 0
-    session.execute(_insert(session, CronRun).values(_entry(job, slot, last + 1, fence, instance)))
-    return True
-
-
 def renew(session: Session, *, job: str, fence: int, ttl_ms: int) -> bool:
     """Push the lease `ttl_ms` ahead and hold the job's row until this transaction ends.
 
@@ -101,17 +82,6 @@ def renew(session: Session, *, job: str, fence: int, ttl_ms: int) -> bool:
     """
     _bound_waits(session, ttl_ms)
     return _set_lease(session, job, fence, db_now_ms() + ttl_ms)
-
-
-def heartbeat(
-    session: Session, *, job: str, slot: int, fence: int, rows: int, total: int | None = None
-) -> None:
-    """Note in the ledger that the attempt lives, and `rows` more that it has done."""
-    session.execute(
-        update(CronRun)
-        .where(CronRun.job == job, CronRun.slot == slot, CronRun.fence == fence)
-        .values(rows=CronRun.rows + rows, total=total, heartbeat_at=db_now())
-    )
 
 
 def finish(session: Session, *, job: str, slot: int, fence: int, outcome: Outcome) -> None:
@@ -130,21 +100,6 @@ def finish(session: Session, *, job: str, slot: int, fence: int, outcome: Outcom
     )
     if ended is None:
         raise FencedOut(f"The slot {slot} of {job} was ended by another run.")
-
-
-def enter_missed(session: Session, *, job: str, instance: str, slots: Sequence[int]) -> int:
-    """Enter slots that are passed over as `missed`, but for those that have an outcome.
-
-    Call it with the job's row locked, after `abandon_older`. Returns: how many were entered.
-    """
-    if not slots:
-        return 0
-    entries = [
-        {**_entry(job, slot, 0, 0, instance), "outcome": Outcome.MISSED, "ended_at": db_now()}
-        for slot in slots
-    ]
-    missed = _insert(session, CronRun).values(entries).on_conflict_do_nothing()
-    return len(session.scalars(missed.returning(CronRun.slot)).all())
 
 
 def pass_over(session: Session, *, job: str, instance: str, slots: Sequence[int]) -> int:
@@ -167,62 +122,18 @@ def pass_over(session: Session, *, job: str, instance: str, slots: Sequence[int]
     return enter_missed(session, job=job, instance=instance, slots=slots)
 
 
-def abandon_older(session: Session, *, job: str, slot: int) -> int:
-    """End the slot before `slot` as `abandoned` if it has no outcome; returns how many that were.
-
-    Every claim does this, so that no slot further back can be without one.
-    """
-    newest_first = (CronRun.slot.desc(), CronRun.attempt.desc())
-    last = session.execute(
-        select(CronRun.slot, CronRun.attempt)
-        .where(CronRun.job == job, CronRun.slot < slot)
-        .order_by(*newest_first)
-        .limit(1)
-    ).first()
-    if last is None or has_outcome(session, job=job, slot=last.slot):
-        return 0
-    session.execute(
-        update(CronRun)
-        .where(CronRun.job == job, CronRun.slot == last.slot, CronRun.attempt == last.attempt)
-        .values(outcome=Outcome.ABANDONED, ended_at=db_now())
-    )
-    return 1
-
-
 def set_paused(session: Session, *, job: str, paused: bool) -> None:
     """Hold a job back, or let it go on. A run under way gives its slot back after its batch."""
     row = {"job": job, "fence": 0, "holder": "", "slot": 0, "lease_until": 0, "paused": paused}
-    entry = _insert(session, CronJob).values(row)
+    entry = insert_into(session, CronJob).values(row)
     session.execute(
         entry.on_conflict_do_update(index_elements=[CronJob.job], set_={"paused": paused})
     )
 
 
-def has_outcome(session: Session, *, job: str, slot: int) -> bool:
-    """Whether the slot is over, well or badly."""
-    return bool(session.scalar(select(_is_over(job, slot))))
-
-
-def _is_over(job: str, slot: int | InstrumentedAttribute[int]) -> ColumnElement[bool]:
-    return exists().where(CronRun.job == job, CronRun.slot == slot, CronRun.outcome.in_(FINAL))
-
-
 def _is_free(slot: int) -> tuple[ColumnElement[bool], ...]:
     """Nobody holds the job, and it is not past `slot`."""
     return (CronJob.lease_until < db_now_ms(), CronJob.slot <= slot, CronJob.paused.is_(False))
-
-
-def _entry(job: str, slot: int, attempt: int, fence: int, instance: str) -> dict[str, object]:
-    return {
-        "job": job,
-        "slot": slot,
-        "attempt": attempt,
-        "fence": fence,
-        "instance": instance,
-        "started_at": db_now(),
-        "heartbeat_at": db_now(),
-        "rows": 0,
-    }
 
 
 def _lock_row(session: Session, job: str) -> bool:
@@ -236,7 +147,7 @@ def _lock_row(session: Session, job: str) -> bool:
         return True
     if session.scalar(select(CronJob.job).where(CronJob.job == job)) is not None:
         return False
-    new = _insert(session, CronJob).values(
+    new = insert_into(session, CronJob).values(
         job=job, fence=0, holder="", slot=0, lease_until=0, paused=False
     )
     session.execute(new.on_conflict_do_nothing())
@@ -265,10 +176,3 @@ def _bound_waits(session: Session, ttl_ms: int) -> None:
             text("SELECT set_config(:name, :value, true)"),
             {"name": setting, "value": f"{bound_ms}ms"},
         )
-
-
-def _insert(
-    session: Session, model: type[CronJob] | type[CronRun]
-) -> postgresql.Insert | sqlite.Insert:
-    on_postgresql = session.get_bind().dialect.name == "postgresql"
-    return postgresql.insert(model) if on_postgresql else sqlite.insert(model)

@@ -18,7 +18,7 @@ from enum import StrEnum
 import structlog
 
 from app.coordination.cron import CronClaims, Verdict
-from app.db import cron
+from app.db import cron, cron_ledger
 from app.db.engine import Database
 from app.db.enums import Outcome
 from app.errors import DatabaseUnavailable, FencedOut, LockBusy
@@ -188,12 +188,16 @@ class Runner:
                     session, job=name, slot=slot, holder=instance, ttl_ms=job.ttl_ms
                 )
                 if fence is None:
-                    over = cron.has_outcome(session, job=name, slot=slot)
+                    over = cron_ledger.has_outcome(session, job=name, slot=slot)
                     return End.DONE if over else End.TAKEN
-                if not cron.open_run(session, job=name, slot=slot, fence=fence, instance=instance):
+                if not cron_ledger.open_run(
+                    session, job=name, slot=slot, fence=fence, instance=instance
+                ):
                     raise _SlotIsOver
-                cron.abandon_older(session, job=name, slot=slot)
-                entered = cron.enter_missed(session, job=name, instance=instance, slots=missed)
+                cron_ledger.abandon_older(session, job=name, slot=slot)
+                entered = cron_ledger.enter_missed(
+                    session, job=name, instance=instance, slots=missed
+                )
         except _SlotIsOver:
             return End.DONE
         except LockBusy:

@@ -12,7 +12,7 @@ from click.testing import Result
 from flask_openapi import OpenAPI
 from structlog.testing import capture_logs
 
-from app.db import cron
+from app.db import cron, cron_ledger
 from app.services.sweep import SweepService
 from tests.api.people import Person, json_of
 
@@ -140,9 +140,9 @@ def test_a_run_that_is_going_on_shows_its_progress(app: OpenAPI, ann: Person) ->
     with parts.db.write() as session:
         fence = cron.mint_fence(session, job="overdue", slot=slot, holder=holder, ttl_ms=ttl_ms)
         assert fence == 1
-        cron.open_run(session, job="overdue", slot=slot, fence=fence, instance=holder)
+        cron_ledger.open_run(session, job="overdue", slot=slot, fence=fence, instance=holder)
     with parts.db.write() as session:
-        cron.heartbeat(session, job="overdue", slot=slot, fence=fence, rows=500, total=1_000)
+        cron_ledger.heartbeat(session, job="overdue", slot=slot, fence=fence, rows=500, total=1_000)
     (entry,) = said(app, "history", "overdue")["runs"]
     assert (entry["outcome"], entry["rows"], entry["total"]) == (None, 500, 1_000)
     assert entry["left_s"] is None or entry["left_s"] >= 0

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 
 from app.coordination import keys
 from app.coordination.absent import NoRedis
-from app.db import cron
+from app.db import cron, cron_ledger
 from app.db.models import CronJob, CronRun
 from app.errors import DatabaseUnavailable
 from app.scheduler.progress import Progress
@@ -68,7 +68,7 @@ def test_without_the_databases_claim_several_would_have_run_it(
 ) -> None:
     """The control of the test above: the same race with nobody minting fences."""
     monkeypatch.setattr(cron, "mint_fence", lambda *_, **__: 1)
-    monkeypatch.setattr(cron, "open_run", lambda *_, **__: True)
+    monkeypatch.setattr(cron_ledger, "open_run", lambda *_, **__: True)
     monkeypatch.setattr(cron, "renew", lambda *_, **__: None)
     monkeypatch.setattr(cron, "finish", lambda *_, **__: None)
     _, ends = race(bench_without_redis)
@@ -176,8 +176,8 @@ def crash(bench: Bench, slot: int = SLOT) -> None:
     with bench.database.write() as session:
         fence = cron.mint_fence(session, job="overdue", slot=slot, holder="dead", ttl_ms=60_000)
         assert fence is not None
-        cron.open_run(session, job="overdue", slot=slot, fence=fence, instance="dead")
-        cron.heartbeat(session, job="overdue", slot=slot, fence=fence, rows=10)
+        cron_ledger.open_run(session, job="overdue", slot=slot, fence=fence, instance="dead")
+        cron_ledger.heartbeat(session, job="overdue", slot=slot, fence=fence, rows=10)
 
 
 def test_a_crashed_run_is_taken_up_in_its_slot_once_its_lease_has_ended(bench: Bench) -> None:
