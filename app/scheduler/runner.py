@@ -138,26 +138,36 @@ class Runner:
         # "Done" is no more than a hint either: Redis may remember what a restored database forgot.
         if claim() is Verdict.RUNNING:
             return Run(End.TAKEN)
-        done = False
+        run = None
         try:
-            fence = self._open(job, slot, missed)
-            if isinstance(fence, End):
-                done = fence is End.DONE
-                return Run(fence)
-            attempt = Attempt(
-                self._db,
-                job,
-                slot,
-                fence,
-                stopping=self._stopping,
-                keep_claim=claim,
-                on_progress=on_progress,
-            )
-            run = self._fenced(job, slot, fence, attempt)
-            done = run.end.is_over
+            run = self._try(job, slot, missed, keep_claim=claim, on_progress=on_progress)
             return run
         finally:
+            done = run is not None and run.end.is_over
             self._claims.settle(job.name, slot, token=token, done=done)
+
+    def _try(
+        self,
+        job: Job,
+        slot: int,
+        missed: Sequence[int],
+        *,
+        keep_claim: Callable[[], object],
+        on_progress: OnProgress,
+    ) -> Run:
+        fence = self._open(job, slot, missed)
+        if isinstance(fence, End):
+            return Run(fence)
+        attempt = Attempt(
+            self._db,
+            job,
+            slot,
+            fence,
+            stopping=self._stopping,
+            keep_claim=keep_claim,
+            on_progress=on_progress,
+        )
+        return self._fenced(job, slot, fence, attempt)
 
     def _fenced(self, job: Job, slot: int, fence: int, attempt: Attempt) -> Run:
         log = _log.bind(job=job.name, slot=slot, fence=fence)
