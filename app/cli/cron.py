@@ -55,7 +55,7 @@ def history(name: str, limit: int, as_json: bool) -> None:
     """Show the newest attempts of JOB and its missed slots, the newest first."""
     job = _find(name)
     with container().db.read() as session:
-        views = [run_view(run) for run in runs_of(session, job=job.name, limit=limit)]
+        views = [run_view(each) for each in runs_of(session, job=job.name, limit=limit)]
     if as_json:
         click.echo(json.dumps({"job": job.name, "runs": views}))
     else:

@@ -10,21 +10,22 @@ from typing import Any
 
 import click
 
-from app.db.cron_history import Overview
-from app.db.models import CronRun
+from app.db.cron_history import Entry, Overview
 from app.scheduler.jobs import Job
 from app.scheduler.progress import Progress
 from app.services.views import rfc3339
 
 View = Mapping[str, Any]
 
+# Shown, never stored: the next attempt at its slot writes down what became of it.
+_INTERRUPTED = "interrupted"
 _TERMINAL_S, _PIPE_S = 0.2, 5.0
 
 
 def job_view(job: Job, now: Overview) -> View:
     """One job, as JSON."""
     row = now.job
-    running = row is not None and now.lease_left_ms > 0
+    running = row is not None and now.lease_left_ms >= 0
     return {
         "job": job.name,
         "schedule": str(job.schedule),
@@ -40,11 +41,16 @@ def job_view(job: Job, now: Overview) -> View:
     }
 
 
-def run_view(run: CronRun) -> View:
-    """One attempt or missed slot, as JSON; `left_s` is null for one that has ended."""
+def run_view(entry: Entry) -> View:
+    """One attempt or missed slot, as JSON.
+
+    `outcome` is null and `left_s` may be known only while it is going on.
+    """
+    run = entry.run
     ended = run.ended_at or run.heartbeat_at
     progress = Progress(run.rows, run.total, (ended - run.started_at).total_seconds())
-    left_s = progress.left_s if run.outcome is None else None
+    outcome = _INTERRUPTED if entry.interrupted else run.outcome
+    left_s = progress.left_s if outcome is None else None
     return {
         "slot": _slot(run.slot),
         "attempt": run.attempt,
@@ -53,7 +59,7 @@ def run_view(run: CronRun) -> View:
         "started": rfc3339(run.started_at),
         "heartbeat": rfc3339(run.heartbeat_at),
         "ended": rfc3339(run.ended_at) if run.ended_at else None,
-        "outcome": run.outcome,
+        "outcome": outcome,
         "rows": run.rows,
         "total": run.total,
         "rows_per_s": round(progress.rate, 1),

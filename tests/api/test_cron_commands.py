@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from click.testing import Result
 from flask_openapi import OpenAPI
+from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from app.db import cron, cron_ledger
+from app.db.models import CronJob
 from app.services.sweep import SweepService
 from tests.api.people import Person, json_of
 
@@ -132,21 +134,43 @@ def test_a_job_that_does_not_exist_is_one_line_that_names_those_that_do(app: Ope
         assert refused.output.splitlines()[-1] == ("Error: Invalid value for JOB: there is overdue")
 
 
-def test_a_run_that_is_going_on_shows_its_progress(app: OpenAPI, ann: Person) -> None:
-    add_late_tasks(ann, 2)
-    parts = app.extensions["taskflow"]
+HOLDER, MINUTE_MS = "web-1:7:a", 60_000
+
+
+def begin_a_run(parts: Any) -> None:
+    """A run by another process that has done 500 rows of 1,000 and goes on."""
     slot = int(_now(parts))
-    holder, ttl_ms = "web-1:7:a", 60_000
     with parts.db.write() as session:
-        fence = cron.mint_fence(session, job="overdue", slot=slot, holder=holder, ttl_ms=ttl_ms)
+        fence = cron.mint_fence(session, job="overdue", slot=slot, holder=HOLDER, ttl_ms=MINUTE_MS)
         assert fence == 1
-        cron_ledger.open_run(session, job="overdue", slot=slot, fence=fence, instance=holder)
+        cron_ledger.open_run(session, job="overdue", slot=slot, fence=fence, instance=HOLDER)
     with parts.db.write() as session:
         cron_ledger.heartbeat(session, job="overdue", slot=slot, fence=fence, rows=500, total=1_000)
-    (entry,) = said(app, "history", "overdue")["runs"]
+
+
+def test_a_run_that_is_going_on_shows_its_progress(any_app: OpenAPI) -> None:
+    begin_a_run(any_app.extensions["taskflow"])
+    (entry,) = said(any_app, "history", "overdue")["runs"]
     assert (entry["outcome"], entry["rows"], entry["total"]) == (None, 500, 1_000)
     assert entry["left_s"] is None or entry["left_s"] >= 0
-    assert "running  500 of 1000 rows" in run(app, "history", "overdue").output
+    assert "running  500 of 1000 rows" in run(any_app, "history", "overdue").output
+
+
+@pytest.mark.parametrize("died", [{"lease_until": 1}, {"fence": 2}], ids=["silent", "overtaken"])
+def test_a_run_whose_scheduler_died_is_shown_as_interrupted(
+    any_app: OpenAPI, died: dict[str, int]
+) -> None:
+    parts = any_app.extensions["taskflow"]
+    begin_a_run(parts)
+    with parts.db.write() as session:
+        session.execute(update(CronJob).values(died))
+    (entry,) = said(any_app, "history", "overdue")["runs"]
+    assert (entry["outcome"], entry["rows"], entry["left_s"]) == ("interrupted", 500, None)
+    assert job_of(any_app)["last"] == entry
+    for command in (("history", "overdue"), ("list",)):
+        shown = run(any_app, *command).output
+        assert "interrupted  500 of 1000 rows" in shown
+        assert " left" not in shown
 
 
 def _now(parts: Any) -> float:
