@@ -22,7 +22,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, select, text, update
 from sqlalchemy.orm import Session
 
-from app.db.cron_ledger import abandon_older, enter_missed, insert_into, is_over
+from app.db.cron_ledger import abandon_older, enter_missed, insert_into, is_over, trim
 from app.db.enums import Outcome
 from app.db.models import CronJob, CronRun
 from app.db.types import db_now, db_now_ms
@@ -119,7 +119,9 @@ def pass_over(session: Session, *, job: str, instance: str, slots: Sequence[int]
     if moved is None:
         return 0
     abandon_older(session, job=job, slot=newest + 1)
-    return enter_missed(session, job=job, instance=instance, slots=slots)
+    entered = enter_missed(session, job=job, instance=instance, slots=slots)
+    trim(session, job=job, slot=newest)
+    return entered
 
 
 def set_paused(session: Session, *, job: str, paused: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -16,12 +16,17 @@ from app.db.enums import FINAL, Outcome
 from app.db.models import CronJob, CronRun
 from app.db.types import db_now
 
+# A clock that is wrong cannot make a ledger forget what is counted, as it could what is dated.
+KEPT = 10_000
+# More than one turn can add: the slots that it passes over (`MOST_MISSED`), and its attempt.
+TRIMMED_AT_ONCE = 2_000
+
 
 def open_run(session: Session, *, job: str, slot: int, fence: int, instance: str) -> bool:
     """Enter the slot's next attempt in the ledger; False if the slot has its outcome already.
 
-    An attempt that was open is fenced out by this one. The job's row is locked since `mint_fence`,
-    so that nobody else is entering one.
+    An attempt that was open is fenced out by this one. One that did nothing and gave the slot back
+    is gone on with in its row: while others hold a job's rows every look is such a one.
     """
     if has_outcome(session, job=job, slot=slot):
         return False
@@ -32,9 +37,17 @@ def open_run(session: Session, *, job: str, slot: int, fence: int, instance: str
         .values(outcome=Outcome.FENCED_OUT, ended_at=db_now())
     )
     last = session.scalar(select(func.max(CronRun.attempt)).where(*mine)) or 0
-    session.execute(
-        insert_into(session, CronRun).values(_entry(job, slot, last + 1, fence, instance))
+    entry = _entry(job, slot, last + 1, fence, instance)
+    begun = {**entry, "attempt": last, "outcome": None, "ended_at": None, "total": None}
+    gone_on_with = session.scalar(
+        update(CronRun)
+        .where(*mine, CronRun.attempt == last)
+        .where(CronRun.outcome == Outcome.STOPPED, CronRun.rows == 0)
+        .values(begun)
+        .returning(CronRun.attempt)
     )
+    if gone_on_with is None:
+        session.execute(insert_into(session, CronRun).values(entry))
     return True
 
 
@@ -84,6 +97,25 @@ def abandon_older(session: Session, *, job: str, slot: int) -> int:
         .values(outcome=Outcome.ABANDONED, ended_at=db_now())
     )
     return 1
+
+
+def trim(session: Session, *, job: str, slot: int) -> None:
+    """Forget the job's oldest slots; the newest `KEPT` rows of slots up to `slot` stay.
+
+    `slot` is the one that the job is at. What goes is older than all that stays, so that of every
+    slot after one that the ledger has, it still knows whether it is over.
+    """
+    newest_first = (CronRun.slot.desc(), CronRun.attempt.desc())
+    known = select(CronRun.slot).where(CronRun.job == job, CronRun.slot <= slot)
+    first_kept = known.order_by(*newest_first).offset(KEPT).limit(1).scalar_subquery()
+    oldest = (
+        select(CronRun.slot, CronRun.attempt)
+        .where(CronRun.job == job, CronRun.slot < first_kept)
+        .order_by(CronRun.slot, CronRun.attempt)
+        .limit(TRIMMED_AT_ONCE)
+    )
+    key = tuple_(CronRun.slot, CronRun.attempt)
+    session.execute(delete(CronRun).where(CronRun.job == job, key.in_(oldest)))
 
 
 def has_outcome(session: Session, *, job: str, slot: int) -> bool:

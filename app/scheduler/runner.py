@@ -177,8 +177,9 @@ class Runner:
         except FencedOut:
             end = End.FENCED_OUT
             self._metrics.cron_fenced_out.labels(job.name).inc()
-        except (DatabaseUnavailable, LockBusy):
+        except (DatabaseUnavailable, LockBusy) as error:
             end = End.UNAVAILABLE
+            log.warning("cron.unavailable", why=str(error))
             # Nobody died: let the next look go on at once, if the database can hear it.
             with contextlib.suppress(FencedOut, DatabaseUnavailable, LockBusy):
                 attempt.give_back()
@@ -208,6 +209,7 @@ class Runner:
                 entered = cron_ledger.enter_missed(
                     session, job=name, instance=instance, slots=missed
                 )
+                cron_ledger.trim(session, job=name, slot=slot)
         except _SlotIsOver:
             return End.DONE
         except LockBusy:

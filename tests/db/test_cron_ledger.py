@@ -25,6 +25,7 @@ from tests.db.cron_calls import (
     runs,
     seen,
 )
+from tests.support.database import column
 
 
 def test_an_attempt_that_was_stopped_lets_the_next_go_on_with_the_same_slot(
@@ -42,6 +43,29 @@ def test_an_attempt_that_was_stopped_lets_the_next_go_on_with_the_same_slot(
     assert (first.outcome, second.outcome) == (Outcome.STOPPED, Outcome.SUCCEEDED)
     assert second.ended_at is not None
     assert second.started_at <= second.heartbeat_at <= second.ended_at
+
+
+def test_an_attempt_that_did_nothing_and_gave_its_slot_back_is_gone_on_with_in_its_row(
+    database: Database,
+) -> None:
+    """Or rows that somebody holds for a day would make an attempt of every look."""
+    for holder in ("one", "two", "three"):
+        fence = claimed(database, holder=holder)
+        finish(database, fence, Outcome.STOPPED)
+    assert [(each.attempt, each.instance, each.fence) for each in runs(database)] == [
+        (1, "three", 3)
+    ]
+    beat(database, claimed(database, holder="four"), 5)
+    (run,) = runs(database)
+    assert (run.instance, run.fence, run.rows) == ("four", 4, 5)
+    assert (run.outcome, run.ended_at) == (None, None)
+
+
+def test_an_attempt_that_did_nothing_and_was_overtaken_keeps_its_row(database: Database) -> None:
+    claimed(database, holder="one")
+    lease_runs_out(database)
+    claimed(database, holder="two")
+    assert [(each.attempt, each.instance) for each in runs(database)] == [(1, "one"), (2, "two")]
 
 
 def test_an_attempt_that_was_taken_up_by_another_is_entered_as_fenced_out(
@@ -131,3 +155,54 @@ def test_the_ledger_tells_which_slots_are_over(database: Database) -> None:
     with database.read() as session:
         assert cron_ledger.has_outcome(session, job=JOB, slot=SLOT)
         assert not cron_ledger.has_outcome(session, job=JOB, slot=SLOT + 3_600)
+
+
+# --- how much is kept -------------------------------------------------------------
+
+
+def trimmed(database: Database, slot: int, *, keep: int, at_once: int = 100) -> list[int]:
+    """The slots that are left."""
+    with pytest.MonkeyPatch.context() as patch, database.write() as session:
+        patch.setattr(cron_ledger, "KEPT", keep)
+        patch.setattr(cron_ledger, "TRIMMED_AT_ONCE", at_once)
+        cron_ledger.trim(session, job=JOB, slot=slot)
+    return column(database, CronRun.slot)
+
+
+def entered(database: Database, *slots: int, job: str = JOB) -> None:
+    with database.write() as session:
+        cron_ledger.enter_missed(session, job=job, instance="one", slots=slots)
+
+
+def test_the_oldest_slots_leave_the_ledger_once_it_has_more_than_it_keeps(
+    database: Database,
+) -> None:
+    entered(database, *range(1, 8))
+    assert trimmed(database, 7, keep=7) == [1, 2, 3, 4, 5, 6, 7]
+    assert trimmed(database, 7, keep=3) == [4, 5, 6, 7]
+
+
+def test_no_slot_is_forgotten_in_part(database: Database) -> None:
+    for number in range(4):
+        beat(database, claimed(database, holder=f"holder-{number}"), 1)
+        lease_runs_out(database)
+    entered(database, SLOT + 1, SLOT - 1)
+    assert trimmed(database, SLOT + 1, keep=2) == [*[SLOT] * 4, SLOT + 1]
+
+
+def test_so_many_leave_at_once_the_oldest_first(database: Database) -> None:
+    entered(database, *range(1, 8))
+    assert trimmed(database, 7, keep=1, at_once=2) == [3, 4, 5, 6, 7]
+    assert trimmed(database, 7, keep=1, at_once=2) == [5, 6, 7]
+
+
+def test_slots_ahead_of_the_one_that_is_run_push_none_out(database: Database) -> None:
+    """As a clock that was ahead for a while leaves them."""
+    entered(database, 1, 2, 3, 1_001, 1_002, 1_003)
+    assert trimmed(database, 3, keep=2) == [1, 2, 3, 1_001, 1_002, 1_003]
+
+
+def test_another_jobs_slots_stay(database: Database) -> None:
+    entered(database, *range(1, 8))
+    entered(database, *range(1, 3), job="other")
+    assert trimmed(database, 7, keep=2) == [1, 2, 5, 6, 7]

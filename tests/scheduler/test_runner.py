@@ -12,9 +12,10 @@ from app.coordination import keys
 from app.coordination.absent import NoRedis
 from app.db import cron, cron_ledger
 from app.db.models import CronJob, CronRun
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, LockBusy
 from app.scheduler.progress import Progress
 from app.scheduler.runner import End, Run
+from app.scheduler.schedules import Every
 from tests.scheduler.conftest import HOUR, SLOT, Batches, Bench
 from tests.support.redis_servers import Valkey
 
@@ -152,7 +153,40 @@ def test_a_run_that_the_database_interrupts_frees_its_lease_for_the_next_look(
 
     assert bench.runner().run(bench.job(Batches(between=busy)), SLOT).end is End.UNAVAILABLE
     assert bench.runner("two").run(bench.job(Batches()), SLOT) == Run(End.SUCCEEDED, 10)
-    assert bench.ledger() == [(SLOT, "stopped", 1, 0), (SLOT, "succeeded", 2, 10)]
+    assert bench.ledger() == [(SLOT, "succeeded", 1, 10)]
+
+
+def test_rows_that_others_hold_for_long_make_one_attempt_and_not_one_of_every_look(
+    bench: Bench,
+) -> None:
+    def held() -> None:
+        raise LockBusy("A row stayed locked for longer than the lock timeout.")
+
+    for name in ("one", "two") * 3:
+        assert bench.runner(name).run(bench.job(Batches(between=held)), SLOT).end is End.UNAVAILABLE
+    assert bench.ledger() == [(SLOT, "stopped", 1, 0)]
+    for name in ("one", "two"):
+        labels = {"job": "overdue", "instance": name, "outcome": "unavailable"}
+        assert bench.sample("cron_runs_total", **labels) == 3
+
+
+def test_the_ledger_stays_as_long_as_it_may_be(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cron_ledger, "KEPT", 3)
+    for number in range(8):
+        bench.runner().run(bench.job(Batches()), SLOT + number)
+    assert [slot - SLOT for slot, *_ in bench.ledger()] == [4, 5, 6, 7]
+
+
+def test_slots_that_are_only_passed_over_do_not_lengthen_it_either(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cron_ledger, "KEPT", 3)
+    bench.runner().run(bench.job(Batches()), SLOT)
+    job = bench.job(Batches(), grace_s=1, schedule=Every(7 * 86_400))
+    assert bench.runner().look(job) == Run(End.PASSED_OVER)
+    assert len(bench.ledger()) == 4
 
 
 def test_a_slot_that_has_not_begun_by_the_databases_clock_is_not_claimed(bench: Bench) -> None:
