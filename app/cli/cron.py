@@ -129,7 +129,7 @@ def _run(job: Job, stopping: threading.Event, line: ProgressLine) -> Run:
     now = runner.seen(job)
     if now.paused:
         raise click.ClickException(f"{job.name} is paused: flask cron resume {job.name}")
-    due = runner.look(job, on_progress=line.show)
+    due = runner.look(job, anew=True, on_progress=line.show)
     if due is not None and due.end is not End.PASSED_OVER:
         return due
     return runner.run(job, int(now.now_s), on_progress=line.show)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from app.db.cron import is_ahead
 from app.db.cron_history import Entry, Overview
 from app.scheduler.jobs import Job
 from app.scheduler.progress import Progress
@@ -33,6 +34,7 @@ def job_view(job: Job, now: Overview) -> View:
         "grace_s": job.grace_s,
         "ttl_ms": job.ttl_ms,
         "paused": row.paused if row else False,
+        "slot_ahead": _slot(row.slot) if row and is_ahead(row.slot, now.now_s) else None,
         "next": _slot(job.schedule.after(now.now_s)),
         "holder": row.holder if row and running else None,
         "fence": row.fence if row else 0,
@@ -72,6 +74,8 @@ def told_job(view: View) -> str:
     state = f"running on {view['holder']}" if view["holder"] else f"next {view['next']}"
     if view["paused"]:
         state = "paused"
+    if view["slot_ahead"]:
+        state += f", its newest slot {view['slot_ahead']} lies in the database's future"
     last = view["last"]
     ran = f"last {told_run(last)}" if last else "never run"
     return f"{view['job']:<16} {view['schedule']}, {state}; {ran}"

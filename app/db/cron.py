@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, select, text, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, text, true, update
 from sqlalchemy.orm import Session
 
 from app.db.cron_ledger import abandon_older, enter_missed, insert_into, is_over, trim
@@ -29,6 +29,8 @@ from app.db.types import db_now, db_now_ms
 from app.errors import FencedOut
 
 _MOST_LOCK_WAIT_MS = 5_000
+# A clock that steps back by less is waited out.
+_STEP_S = 60
 
 
 class Seen(NamedTuple):
@@ -38,6 +40,18 @@ class Seen(NamedTuple):
     slot: int
     is_open: bool
     paused: bool
+
+    @property
+    def is_ahead(self) -> bool:
+        return is_ahead(self.slot, self.now_s)
+
+
+def is_ahead(slot: int, now_s: float) -> bool:
+    """Whether a job's newest slot lies in the database's future: then none is ever due.
+
+    No slot begins before its time, so the database's clock was ahead, or is behind now.
+    """
+    return slot - now_s > _STEP_S
 
 
 def seen(session: Session, *, job: str) -> Seen:
@@ -122,6 +136,39 @@ def pass_over(session: Session, *, job: str, instance: str, slots: Sequence[int]
     entered = enter_missed(session, job=job, instance=instance, slots=slots)
     trim(session, job=job, slot=newest)
     return entered
+
+
+def set_back(session: Session, *, job: str, ttl_ms: int, anew: bool = False) -> int | None:
+    """Put a job that is ahead of the database's clock back to the newest slot that has begun.
+
+    Safe whichever way the clock is wrong: no outcome of a slot that ran is forgotten, so that none
+    is committed again, and whoever still works under the old fence loses it to the next. Slots
+    that were only passed over ahead of their time leave the ledger, to be run in their time.
+
+    Args:
+        ttl_ms: the job's lease. One that goes further than this is a dead run's, from ahead.
+        anew: where the ledger has no slot that has begun, treat the job as new. An operator has to
+            say so: it may be the clock that is behind, further than the ledger goes back.
+
+    Returns: the slot; None if nothing was changed: a run goes on, or there is no such slot.
+    """
+    if not _lock_row(session, job):
+        return None
+    begun = CronRun.slot * 1000 <= db_now_ms()
+    newest = select(func.max(CronRun.slot)).where(CronRun.job == job, begun).scalar_subquery()
+    lease = CronJob.lease_until
+    back = session.scalar(
+        update(CronJob)
+        .where(CronJob.job == job, CronJob.slot * 1000 > db_now_ms() + _STEP_S * 1000)
+        .where(or_(lease < db_now_ms(), lease > db_now_ms() + ttl_ms))
+        .where(true() if anew else newest.is_not(None))
+        .values(slot=func.coalesce(newest, 0), lease_until=0)
+        .returning(CronJob.slot)
+    )
+    if back is not None:
+        missed = (CronRun.job == job, CronRun.outcome == Outcome.MISSED)
+        session.execute(delete(CronRun).where(*missed, ~begun))
+    return back
 
 
 def set_paused(session: Session, *, job: str, paused: bool) -> None:

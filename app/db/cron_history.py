@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, select, true
 from sqlalchemy.orm import Session
 
 from app.db.models import CronJob, CronRun
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
 class Overview(NamedTuple):
     """A job now. `job` is None for one that was never begun; `lease_left_ms` is less than 0 for one
-    that nobody runs; `last` is its newest attempt, or slot passed over."""
+    that nobody runs; `last` is the newest attempt, or slot passed over, up to where the job is."""
 
     job: CronJob | None
     lease_left_ms: int
@@ -36,13 +36,14 @@ def overview(session: Session, *, job: str) -> Overview:
     """What a list of jobs shows of one."""
     row = session.get(CronJob, job)
     now_ms = session.scalar(select(db_now_ms())) or 0
-    last = history(session, job=job, limit=1)
-    left_ms = row.lease_until - now_ms if row else -1
-    return Overview(row, left_ms, now_ms / 1000, last[0] if last else None)
+    if row is None:
+        return Overview(None, -1, now_ms / 1000, None)
+    last = history(session, job=job, limit=1, up_to=row.slot)
+    return Overview(row, row.lease_until - now_ms, now_ms / 1000, last[0] if last else None)
 
 
-def history(session: Session, *, job: str, limit: int) -> list[Entry]:
-    """The job's newest attempts and missed slots, the newest first."""
+def history(session: Session, *, job: str, limit: int, up_to: int | None = None) -> list[Entry]:
+    """The job's newest attempts and missed slots, the newest first; none of slots after `up_to`."""
     is_live = exists().where(
         CronJob.job == CronRun.job,
         CronJob.fence == CronRun.fence,
@@ -51,7 +52,7 @@ def history(session: Session, *, job: str, limit: int) -> list[Entry]:
     newest_first = (CronRun.slot.desc(), CronRun.attempt.desc())
     entries = (
         select(CronRun, CronRun.outcome.is_(None) & ~is_live)
-        .where(CronRun.job == job)
+        .where(CronRun.job == job, true() if up_to is None else CronRun.slot <= up_to)
         .order_by(*newest_first)
         .limit(limit)
     )

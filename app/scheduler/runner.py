@@ -84,6 +84,7 @@ class Runner:
     ) -> None:
         self._db, self._claims, self._metrics = db, claims, metrics
         self._instance, self._label, self._stopping = instance, label, stopping
+        self._told: dict[str, int] = {}  # by job: the slot ahead of its time that was told of
 
     def seen(self, job: Job) -> cron.Seen:
         """The job as the database has it, with the clock that slots are cut from.
@@ -94,13 +95,23 @@ class Runner:
         with self._db.read() as session:
             return cron.seen(session, job=job.name)
 
-    def look(self, job: Job, *, on_progress: OnProgress = _quiet) -> Run | None:
+    def look(self, job: Job, *, anew: bool = False, on_progress: OnProgress = _quiet) -> Run | None:
         """Try the slot that is due, if one is; None if nothing is due, or the job is paused.
+
+        Args:
+            anew: as for `cron.set_back`.
 
         Raises:
             DatabaseUnavailable: the slot could not be asked about.
         """
         now = self.seen(job)
+        if now.paused:
+            return None
+        if now.is_ahead:
+            self._set_back(job, now.slot, anew=anew)
+            now = self.seen(job)
+            if now.is_ahead:
+                return None
         due = turn(
             job.schedule,
             job.missed,
@@ -108,7 +119,7 @@ class Runner:
             standing=Standing(now.slot, now.is_open),
             now_s=now.now_s,
         )
-        if due is None or now.paused:
+        if due is None:
             return None
         if due.slot is None:
             return self._pass_over(job, due.missed)
@@ -211,11 +222,22 @@ class Runner:
                 )
                 cron_ledger.trim(session, job=name, slot=slot)
         except _SlotIsOver:
+            self._pass_over(job, (slot,))  # or the job's row, behind its ledger, asks for ever
             return End.DONE
         except LockBusy:
             return End.TAKEN
         self._report_missed(job, entered)
         return fence
+
+    def _set_back(self, job: Job, slot: int, *, anew: bool) -> None:
+        self._metrics.cron_slots_ahead.labels(job.name).inc()
+        with self._db.write() as session:
+            back = cron.set_back(session, job=job.name, ttl_ms=job.ttl_ms, anew=anew)
+        if back is not None:
+            _log.warning("cron.slot_set_back", job=job.name, slot=slot, to=back)
+        elif self._told.get(job.name) != slot:
+            self._told[job.name] = slot
+            _log.warning("cron.slot_ahead", job=job.name, slot=slot)
 
     def _pass_over(self, job: Job, missed: Sequence[int]) -> Run:
         with self._db.write() as session:

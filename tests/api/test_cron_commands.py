@@ -14,7 +14,7 @@ from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from app.db import cron, cron_ledger
-from app.db.models import CronJob
+from app.db.models import CronJob, CronRun
 from app.services.sweep import SweepService
 from tests.api.people import Person, json_of
 
@@ -171,6 +171,24 @@ def test_a_run_whose_scheduler_died_is_shown_as_interrupted(
         shown = run(any_app, *command).output
         assert "interrupted  500 of 1000 rows" in shown
         assert " left" not in shown
+
+
+def test_a_job_that_is_ahead_of_the_databases_clock_is_shown_and_set_back_by_a_run_by_hand(
+    any_app: OpenAPI,
+) -> None:
+    parts = any_app.extensions["taskflow"]
+    assert job_of(any_app)["slot_ahead"] is None
+    said(any_app, "run", "overdue")
+    with parts.db.write() as session:
+        session.execute(update(CronJob).values(slot=4_102_444_800))
+        session.execute(update(CronRun).values(slot=4_102_444_800))
+    assert job_of(any_app)["slot_ahead"] == "2100-01-01T00:00:00Z"
+    told = "its newest slot 2100-01-01T00:00:00Z lies in the database's future"
+    assert told in run(any_app, "list").output
+    assert said(any_app, "run", "overdue")["outcome"] == "succeeded"
+    job = job_of(any_app)
+    assert job["slot_ahead"] is None
+    assert job["last"]["slot"] < job["next"]
 
 
 def _now(parts: Any) -> float:
