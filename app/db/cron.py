@@ -28,7 +28,7 @@ from app.db.models import CronJob, CronRun
 from app.db.types import db_now, db_now_ms
 from app.errors import FencedOut
 
-_MOST_LOCK_WAIT_MS = 5_000
+MOST_LOCK_WAIT_MS = 5_000
 # A clock that steps back by less is waited out.
 _STEP_S = 60
 
@@ -172,7 +172,12 @@ def set_back(session: Session, *, job: str, ttl_ms: int, anew: bool = False) -> 
 
 
 def set_paused(session: Session, *, job: str, paused: bool) -> None:
-    """Hold a job back, or let it go on. A run under way gives its slot back after its batch."""
+    """Hold a job back, or let it go on. A run under way gives its slot back after its batch.
+
+    Raises:
+        LockBusy: a batch took longer than one waits for it.
+    """
+    _bound(session, lock_timeout=MOST_LOCK_WAIT_MS)
     row = {"job": job, "fence": 0, "holder": "", "slot": 0, "lease_until": 0, "paused": paused}
     entry = insert_into(session, CronJob).values(row)
     session.execute(
@@ -213,14 +218,16 @@ def _set_lease(session: Session, job: str, fence: int, until: object) -> bool:
 
 
 def _bound_waits(session: Session, ttl_ms: int) -> None:
+    idle_ms = max(1, ttl_ms // 2)
+    lock_ms = min(idle_ms, MOST_LOCK_WAIT_MS)
+    _bound(session, idle_in_transaction_session_timeout=idle_ms, lock_timeout=lock_ms)
+
+
+def _bound(session: Session, **bounds_ms: int) -> None:
+    """Set time limits of PostgreSQL for this transaction."""
     if session.get_bind().dialect.name != "postgresql":
         return
-    idle_ms = max(1, ttl_ms // 2)
-    bounds = {
-        "idle_in_transaction_session_timeout": idle_ms,
-        "lock_timeout": min(idle_ms, _MOST_LOCK_WAIT_MS),
-    }
-    for setting, bound_ms in bounds.items():
+    for setting, bound_ms in bounds_ms.items():
         session.execute(
             text("SELECT set_config(:name, :value, true)"),
             {"name": setting, "value": f"{bound_ms}ms"},

@@ -13,9 +13,10 @@ from flask_openapi import OpenAPI
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
-from app.db import cron, cron_ledger
+from app.db import cron, cron_ledger, migrate
 from app.db.models import CronJob, CronRun
 from app.services.sweep import SweepService
+from tests.api.conftest import MakeApp
 from tests.api.people import Person, json_of
 
 LATE = {"due_at": "2024-01-01T00:00:00Z"}
@@ -194,3 +195,23 @@ def test_a_job_that_is_ahead_of_the_databases_clock_is_shown_and_set_back_by_a_r
 def _now(parts: Any) -> float:
     with parts.db.read() as session:
         return cron.seen(session, job="overdue").now_s
+
+
+def test_a_pause_says_whose_batch_it_waited_for_in_vain_and_changes_nothing(
+    make_app: MakeApp, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate.upgrade(postgres_url)
+    app = make_app(DATABASE_URL=postgres_url)
+    parts = app.extensions["taskflow"]
+    begin_a_run(parts)
+    monkeypatch.setattr(cron, "MOST_LOCK_WAIT_MS", 50)
+    with parts.db.write() as batch:
+        cron.renew(batch, job="overdue", fence=1, ttl_ms=10 * MINUTE_MS)
+        for command in ("pause", "resume"):
+            refused = run(app, command, "overdue")
+            assert refused.exit_code == 1
+            assert refused.output.splitlines() == [
+                f"Error: Nothing was changed: overdue is in the middle of a batch on {HOLDER}. "
+                f"Try again; if that process hangs, end it."
+            ]
+    assert said(app, "pause", "overdue") == {"job": "overdue", "paused": True}
