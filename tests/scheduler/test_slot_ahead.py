@@ -18,7 +18,6 @@ from app.scheduler.schedules import Every
 from app.scheduler.turns import Missed
 from tests.scheduler.conftest import HOUR, Batches, Bench
 
-# No slot begins while a test runs, and the latest has begun long enough ago for a step of a minute.
 DAYS_10 = 10 * 86_400
 TTL_MS = 60_000
 WARNED = ("cron.slot_set_back", "cron.slot_ahead")
@@ -31,6 +30,7 @@ class Ahead:
         self, bench: Bench, *, outcome: Outcome | None = Outcome.SUCCEEDED, lease_ms: int = -1
     ) -> None:
         now = bench.now_s()
+        # No slot begins while a test runs, and none began within a step that is waited out.
         period = next(p for p in range(HOUR, 2 * HOUR, 60) if 120 < now % p < p - 60)
         self.bench, self.schedule = bench, Every(period)
         self.latest = self.schedule.latest(now)
