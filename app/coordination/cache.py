@@ -103,6 +103,8 @@ class RedisCache:
         """
         if not self.gate.is_open:
             self._events.labels("gated").inc()
+            if not self.gate.redis_lost:
+                return load()
             return self._fallback.fetch(namespace, key, tags=tags, load=load)
         visit = current_visit()
         held: bytes | None = visit.get(namespace, key) if visit else None

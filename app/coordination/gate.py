@@ -10,16 +10,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-_OPEN_S = 4.0  # 1 s less than the stated bound: so long a record is left to its writer
+LEFT_TO_WRITER_S = 1.0
+"""For so long a record is nobody's business but its writer's."""
+
+STATED_BOUND_S = 5.0
+"""How long after a commit a cache may at worst show what it replaced."""
+
+_OPEN_S = STATED_BOUND_S - LEFT_TO_WRITER_S
 
 
 class Gate:
-    """Open while the last completed look at the outbox began at most 4 s ago."""
+    """Open while the last completed look at the outbox began at most 4 s ago.
+
+    `redis_lost`: it is shut because Redis cannot be told, rather than because nobody has looked.
+    """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._looked_at: float | None = None
-        self._shut_at = -float("inf")
+        self._shut_until = -float("inf")
+        self.redis_lost = False
 
     @property
     def is_open(self) -> bool:
@@ -31,11 +41,11 @@ class Gate:
         return None if self._looked_at is None else self._clock() - self._looked_at
 
     def passed(self, began: float) -> None:
-        """A look that began then, monotonic seconds, was completed: all until then is told."""
-        if began > self._shut_at:
-            self._looked_at = began
+        """A look that began then, monotonic seconds, was completed: Redis is told."""
+        if began >= self._shut_until:
+            self._looked_at, self.redis_lost = began, False
 
     def shut(self) -> None:
-        """Something is not told, until a look is completed that begins from now on."""
-        self._shut_at = self._clock()
-        self._looked_at = None
+        """Redis has not heard a change of this process; until a look finds its record."""
+        self._shut_until = self._clock() + LEFT_TO_WRITER_S
+        self._looked_at, self.redis_lost = None, True

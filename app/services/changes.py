@@ -30,14 +30,13 @@ class Changes:
     """Commits changes together with the record of what they make stale, and tells the caches.
 
     What Redis does not hear stays in the outbox for every process's `Relay`; until this process's
-    own has told it, this process believes nothing that is cached.
+    own has found it told, this process believes nothing that is cached.
     """
 
     def __init__(self, db: Database, cache: Cache, gate: Gate) -> None:
         self._db, self._cache, self._gate = db, cache, gate
         self._lock = threading.Lock()
         self._told: list[tuple[UUID, str]] = []
-        self._untold: list[Note] = []
 
     def commit(self, unit: Callable[[Session], T], stale: Callable[[T], Stale | None]) -> T:
         """Run `unit` in a transaction (again, where `Database.retrying` does), and forget.
@@ -77,7 +76,6 @@ class Changes:
             for note, history in answers:
                 if history is None:
                     self._gate.shut()
-                    self._untold.append(note)
                 elif note.id.int:
                     self._told.append((note.id, history))
 
@@ -94,14 +92,6 @@ class Changes:
     def give_back_told(self, told: Sequence[tuple[UUID, str]]) -> None:
         with self._lock:
             self._told[:0] = told
-
-    def tell_again(self) -> bool:
-        """Try what was not heard; whether nothing is left of it."""
-        with self._lock:
-            notes, self._untold = self._untold, []
-        if notes:
-            self.tell(notes)
-        return not self._untold
 
 
 def _together(notes: Sequence[Note]) -> list[tuple[Stale, list[Note]]]:

@@ -19,7 +19,7 @@ from uuid import UUID
 
 import structlog
 
-from app.coordination.gate import Gate
+from app.coordination.gate import LEFT_TO_WRITER_S, Gate
 from app.coordination.stale import Stale
 from app.coordination.ticker import Ticker
 from app.db import invalidations
@@ -31,7 +31,7 @@ from app.services.changes import Changes
 from app.services.ports import Cache
 
 _EVERY_S = 1.0
-_LEFT_TO_WRITER_MS = 1_000
+_LEFT_TO_WRITER_MS = int(LEFT_TO_WRITER_S * 1000)
 _PAGE = 500
 _PURGE_EVERY_S = 60.0
 _KEPT_LONGER_MS = 60_000
@@ -98,8 +98,8 @@ class Relay:
         began = time.monotonic()
         assert self._cache is not None
         self._history = history = self._cache.history()
-        complete = self._changes.tell_again()
         self._mark_told()
+        complete = True
         while complete:
             found = self._read(history)
             self._pending.set(len(found))
@@ -116,8 +116,11 @@ class Relay:
             try:
                 self.look()
                 self._purge()
-            except (CoordinationError, DatabaseUnavailable) as error:
-                _log.info("relay.not_looked", kind=getattr(error, "kind", "database"))
+            except CoordinationError as error:
+                self._gate.redis_lost = True
+                _log.info("relay.not_looked", kind=error.kind)
+            except DatabaseUnavailable:
+                _log.info("relay.not_looked", kind="database")
             except Exception:  # or this process would never look again
                 _log.exception("relay.failed")
         return time.monotonic() + _EVERY_S
