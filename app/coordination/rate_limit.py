@@ -79,6 +79,13 @@ class RedisRates:
         return decisions
 
     def refund(self, decision: Decision) -> None:
+        """As `Rates.refund`.
+
+        A log that was lost meanwhile (evicted, or by a failover) leaves no note as a reset does,
+        and the refund may take somebody else's hits of the same cell. In any window the lost log
+        and the new one still admit no more than the limit each, not counting what was refunded: no
+        more than the loss alone lets through.
+        """
         if decision.by is DecidedBy.PROCESS:
             self._here.refund(_shared_out(decision, self._fleet_size()))
         elif decision.by is DecidedBy.SERVER and decision.owed:
@@ -97,7 +104,7 @@ class RedisRates:
         return int(self._client.call(call))
 
     def _give_back(self, decisions: Sequence[Decision]) -> list[Decision]:
-        """Another identity of the same request denied it: what these took goes back."""
+        """Another identity of the same request was denied or not decided: this goes back."""
         owed = [each for each in decisions if each.owed]
         if owed:
             with contextlib.suppress(CoordinationError):

@@ -57,6 +57,7 @@ class Rigged:
 
 def _planted(source: str, *changes: tuple[str, str]) -> str:
     for right, wrong in changes:
-        assert source.count(right) == 1, right
+        if source.count(right) != 1:  # no AssertionError: it would pass for the fault's being found
+            raise LookupError(right)
         source = source.replace(right, wrong)
     return source
