@@ -40,14 +40,14 @@ class MemoryRates:
                 for each in tries:
                     each.take()
                 return [each.decision() for each in tries]
-            return [each.decision()._replace(at_us=0) for each in tries]  # nothing to give back
+            return [each.decision()._replace(untaken=True) for each in tries]
 
     def refund(self, decision: Decision) -> None:
         with self._lock:
             logs = self._logs.get(decision.identity, {})
-            for limit in decision.taken:
-                if limit.name in logs:
-                    logs[limit.name].give_back(decision.at_us, limit.cost)
+            for each in decision.owed:
+                if each.limit.name in logs:
+                    logs[each.limit.name].give_back(each.at_us, each.limit.cost)
 
     def reset(self, identity: str, names: Sequence[str]) -> int:
         with self._lock:
@@ -92,12 +92,12 @@ class _Try:
                 log.take(self._now_us, limit.cost)
 
     def decision(self) -> Decision:
+        now = self._now_us
         standings = tuple(
-            Standing(limit, limit.amount - log.total, log.reset_ms(limit, self._now_us), wait)
+            Standing(limit, limit.amount - log.total, log.reset_ms(limit, now), wait, now)
             for wait, (limit, log) in zip(self._waits, self._pairs, strict=True)
         )
-        by = DecidedBy.PROCESS
-        return Decision(self._identity, self.admitted, standings, at_us=self._now_us, by=by)
+        return Decision(self._identity, self.admitted, standings, by=DecidedBy.PROCESS)
 
 
 class _Log:
