@@ -166,7 +166,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """In a worker that ends and was not killed, last: the others' shares of the limits grow at once.
+    """In a worker that was not killed, last: the others' shares of the limits grow at once.
 
     Nothing is to be done for one that never came to its application, nor in the master, which
     calls this too for a worker that it finds gone.

@@ -36,7 +36,7 @@ class Fleet:
         return self._size
 
     def join(self) -> None:
-        """Begin to beat; again, or after `leave`, does nothing. Not before a fork: a thread beats."""
+        """Begin to beat, in a thread: not before a fork. Again, or after `leave`, does nothing."""
         with self._lock:
             if self._joined or self._left:
                 return

@@ -27,7 +27,7 @@ def raw(valkey: Valkey) -> Iterator[redis.Redis]:
 
 def known(raw: redis.Redis) -> set[int]:
     """The process ids of the workers that count as alive."""
-    return {int(identity.split(":")[1]) for identity in raw.zrange(keys.FLEET, 0, -1)}
+    return {int(str(identity).split(":")[1]) for identity in raw.zrange(keys.FLEET, 0, -1)}
 
 
 def workers_of(process: Gunicorn) -> dict[int, psutil.Process]:
