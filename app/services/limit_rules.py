@@ -24,6 +24,7 @@ from app.db.enums import Role
 from app.db.models import Account, LimitRule
 from app.db.types import db_now
 from app.errors import DatabaseUnavailable, InvalidInput, NotFound
+from app.services.accounts import normal_email
 from app.services.actor import Actor
 
 RENEW_S = 0.5
@@ -114,7 +115,10 @@ class LimitRules:
             NotFound: no account has this address.
         """
         _check_subject(f"plan:{plan}")
-        mine = update(Account).where(Account.email == email.strip().lower())
+        try:
+            mine = update(Account).where(Account.email == normal_email(email))
+        except ValueError:
+            raise NotFound("account") from None
         with self._db.write() as session:
             changed = mine.values(plan=plan, updated_at=db_now()).returning(Account.id)
             if session.scalar(changed) is None:
