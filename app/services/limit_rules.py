@@ -24,6 +24,7 @@ from app.db.enums import Role
 from app.db.models import Account, LimitRule
 from app.db.types import db_now
 from app.errors import DatabaseUnavailable, InvalidInput, NotFound
+from app.services.accounts import normal_email
 from app.services.actor import Actor
 
 RENEW_S = 0.5
@@ -114,14 +115,17 @@ class LimitRules:
             NotFound: no account has this address.
         """
         _check_subject(f"plan:{plan}")
-        mine = update(Account).where(Account.email == email.strip().lower())
+        try:
+            mine = update(Account).where(Account.email == normal_email(email))
+        except ValueError:
+            raise NotFound("account") from None
         with self._db.write() as session:
             changed = mine.values(plan=plan, updated_at=db_now()).returning(Account.id)
             if session.scalar(changed) is None:
                 raise NotFound("account")
 
     def close(self) -> None:
-        """Renew the copy no more; a reading of it is over then. Before the database's own end."""
+        """Read no more; a reading under way is over then. Before the database's own end."""
         with self._lock:
             self._closed = True
 
@@ -130,8 +134,9 @@ class LimitRules:
         with self._lock:
             if self._copy is None:
                 self._copy = {}
-                self._renew()
-                self._ticker.add(time.monotonic() + RENEW_S, self._turn)
+                if not self._closed:
+                    self._renew()
+                    self._ticker.add(time.monotonic() + RENEW_S, self._turn)
             return self._copy
 
     def _turn(self) -> float | None:

@@ -121,8 +121,11 @@ def test_limits_longer_than_their_column_are_refused(rules: LimitRules) -> None:
     assert rules.all() == [BIG._replace(limits=longest)]
 
 
-def test_an_account_is_put_on_a_plan_by_its_address(rules: LimitRules, world: World) -> None:
-    rules.give_plan(" ANN@example.com ", "big")
+@pytest.mark.parametrize("spelt", [" ANN@example.com ", "ann@ｅxample.com", "ann@example。com"])
+def test_an_account_is_put_on_a_plan_by_its_address_however_spelt(
+    rules: LimitRules, world: World, spelt: str
+) -> None:
+    rules.give_plan(spelt, "big")
     with world.db.read() as session:
         plans = select(Account.email, Account.plan).order_by(Account.email)
         found = [tuple(row) for row in session.execute(plans)]
@@ -130,8 +133,10 @@ def test_an_account_is_put_on_a_plan_by_its_address(rules: LimitRules, world: Wo
 
 
 def test_no_plan_is_given_to_nobody_or_without_a_name(rules: LimitRules) -> None:
-    with pytest.raises(NotFound):
-        rules.give_plan("nobody@example.com", "big")
+    nobody = ["nobody@example.com", "ann", "", "a\x00nn@example.com", "\ud800@x.org", "a" * 9_999]
+    for email in nobody:
+        with pytest.raises(NotFound):
+            rules.give_plan(email, "big")
     with pytest.raises(InvalidInput):
         rules.give_plan("ann@example.com", "Big plan")
 
