@@ -156,8 +156,24 @@ def _waiting_for_accept(listener: socket.socket) -> int:
 
 
 def post_worker_init(worker: Any) -> None:
-    """In each worker, before its first request: find Redis, and give every node the scripts."""
-    worker.wsgi.extensions["taskflow"].reach_redis()
+    """In each worker, before its first request: find Redis, and give every node the scripts.
+
+    The worker is among those that share the limits from now on: Redis may be lost before it serves.
+    """
+    parts = worker.wsgi.extensions["taskflow"]
+    parts.reach_redis()
+    parts.fleet.join()
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """In a worker that was not killed, last: the others' shares of the limits grow at once.
+
+    Nothing is to be done for one that never came to its application, nor in the master, which
+    calls this too for a worker that it finds gone.
+    """
+    application = getattr(worker, "wsgi", None)
+    if application is not None:
+        application.extensions["taskflow"].close()
 
 
 def child_exit(_server: Any, worker: Any) -> None:

@@ -99,6 +99,11 @@ class Container:
         deployment.load_at_start(self.settings, self.scripts)
 
     def close(self) -> None:
+        """End in order: what uses Redis or the database in the background, and then these.
+
+        Again does nothing. A request that is still under way is answered, with new connections
+        where it needs some.
+        """
         self.relay.close()
         self.fleet.leave()
         self.limit_rules.close()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from flask import request
 
-Networks = Sequence[IPv4Network | IPv6Network]
+from app.services.addresses import address_in, counted_as
 
-_IPV6_PREFIX = 64  # what one customer gets: all of its addresses are one client
+Networks = Sequence[IPv4Network | IPv6Network]
 
 
 def networks(text: str | None) -> Networks:
@@ -19,10 +18,11 @@ def networks(text: str | None) -> Networks:
 
 
 def client_address(trusted: Networks) -> str:
-    """The address nearest to us that no trusted proxy has; for IPv6 its network of 64 bits.
+    """The address nearest to us that no trusted proxy has, as limits count it.
 
     `X-Forwarded-For` is read from its right end, where our own proxies write, and only where the
-    peer is one of them: what a client writes itself stands further left.
+    peer is one of them: what a client writes itself stands further left. An entry that is no
+    address ends the reading: who wrote it is counted, by whose address nobody can choose another.
     """
     hops = [request.remote_addr or ""]
     if trusted:
@@ -30,37 +30,14 @@ def client_address(trusted: Networks) -> str:
     found = hops.pop().strip()
     while hops and _is_in(found, trusted):
         further = hops.pop().strip()
-        if not _is_address(further):
+        if address_in(further) is None:
             break
         found = further
-    return _network_of(found)
+    address = address_in(found)
+    return counted_as(address) if address else found
 
 
-def _is_in(address: str, trusted: Networks) -> bool:
+def _is_in(text: str, trusted: Networks) -> bool:
     # A unix socket has no address: whoever may write to it is a proxy of this machine.
-    return not address or (
-        _is_address(address) and any(_parsed(address) in network for network in trusted)
-    )
-
-
-def _network_of(address: str) -> str:
-    if not _is_address(address):
-        return address
-    parsed = _parsed(address)
-    if isinstance(parsed, IPv6Address):
-        return str(ip_network((parsed, _IPV6_PREFIX), strict=False))
-    return str(parsed)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        _parsed(text)
-    except ValueError:
-        return False
-    return True
-
-
-@lru_cache(maxsize=4_096)
-def _parsed(text: str) -> object:
-    address = ip_address(text)
-    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+    address = address_in(text)
+    return not text or (address is not None and any(address in network for network in trusted))

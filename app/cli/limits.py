@@ -12,6 +12,7 @@ from flask.cli import with_appcontext
 from app.cli import Command, Commands, container, who_types
 from app.coordination.deployment import targets
 from app.coordination.rate_inspection import RateInspection, Usage
+from app.services.addresses import address_in, counted_as
 from app.services.limit_rules import RULED, Budget, Rule
 
 _json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
@@ -25,7 +26,8 @@ _log = structlog.get_logger(__name__)
 def limits() -> None:
     """The rate limits.
 
-    An IDENTITY is account:<id>, address:<address>, or an account's e-mail address.
+    An IDENTITY is account:<id>, address:<address>, or an account's e-mail address. An IPv6 address
+    stands for its network of 64 bits: that is what is counted.
     """
 
 
@@ -120,10 +122,20 @@ def _inspection() -> RateInspection:
 def _identified(text: str) -> str:
     if "@" in text:
         return f"account:{container().accounts.id_of(text)}"
-    if not text.startswith(("account:", "address:", "login:")):
+    if text.startswith("address:"):
+        return f"address:{_counted(text.removeprefix('address:'))}"
+    if not text.startswith(("account:", "login:")):
         takes = "account:<id>, address:<address> or an e-mail address"
         raise click.BadParameter(f"{takes}, not {text!r}", param_hint="IDENTITY")
     return text
+
+
+def _counted(text: str) -> str:
+    """An address as requests from it are counted; empty where there is none, as at a socket."""
+    address = address_in(text.removesuffix("/64"))
+    if text and address is None:
+        raise click.BadParameter(f"{text!r} is no address", param_hint="IDENTITY")
+    return counted_as(address) if address else ""
 
 
 def _show(usages: Sequence[Usage], as_json: bool, nothing: str) -> None:

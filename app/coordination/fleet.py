@@ -36,18 +36,20 @@ class Fleet:
         return self._size
 
     def join(self) -> None:
-        """Begin to beat; again does nothing. Not before a fork: the beat is a thread's."""
+        """Begin to beat, in a thread: not before a fork. Again, or after `leave`, does nothing."""
         with self._lock:
-            if self._joined:
+            if self._joined or self._left:
                 return
             self._joined = True
         self._ticker.add(time.monotonic(), self._turn)
 
     def leave(self) -> None:
-        """Take this process off the list, as it ends."""
-        if self._joined:
-            with self._beating:
-                self._left = True
+        """Take this process off the list, as it ends, for good; again does nothing."""
+        with self._beating:
+            if self._left:
+                return
+            self._left = True
+            if self._joined:
                 self._beat(0)
 
     def _turn(self) -> float | None:

@@ -107,7 +107,7 @@ class LimitRules:
                 raise NotFound("limit rule")
 
     def close(self) -> None:
-        """Renew the copy no more; a reading of it is over then. Before the database's own end."""
+        """Read no more; a reading under way is over then. Before the database's own end."""
         with self._lock:
             self._closed = True
 
@@ -116,8 +116,9 @@ class LimitRules:
         with self._lock:
             if self._copy is None:
                 self._copy = {}
-                self._renew()
-                self._ticker.add(time.monotonic() + RENEW_S, self._turn)
+                if not self._closed:
+                    self._renew()
+                    self._ticker.add(time.monotonic() + RENEW_S, self._turn)
             return self._copy
 
     def _turn(self) -> float | None:

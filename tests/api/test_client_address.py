@@ -59,10 +59,72 @@ def test_what_a_client_writes_itself_stands_further_left_and_is_not_read() -> No
         assert address(PROXY, forged, CLIENT) == CLIENT
 
 
+NETWORK = "2001:db8:1:2::/64"
+
+
 @pytest.mark.parametrize(
-    "garbage",
-    ["unknown", "", "999.1.1.1", "203.0.113.9:443", "<script>", "\u0661.1.1.1", "_hidden"],
+    ("entry", "expected"),
+    [
+        (f"{CLIENT}:4711", CLIENT),
+        (f"{CLIENT}:0", CLIENT),
+        (f"{CLIENT}:65535", CLIENT),
+        (f" {CLIENT}:4711 ", CLIENT),
+        (f"[::ffff:{CLIENT}]:4711", CLIENT),
+        ("[2001:db8:1:2::1]:4711", NETWORK),
+        ("[2001:DB8:1:2::1]", NETWORK),
+        ("2001:db8:1:2::1:4711", NETWORK),  # read as an address: of the same network
+        ("[2001:db8:1:2::1%eth0]:4711", NETWORK),
+    ],
 )
+def test_a_port_behind_the_address_says_nothing(entry: str, expected: str) -> None:
+    assert address(PROXY, entry) == expected
+    assert address(PROXY, f"198.51.100.1:80, {entry}, 10.9.9.9:1, [2001:db8:aaaa::1]:2") == expected
+
+
+def test_a_client_with_another_port_each_time_is_one_client() -> None:
+    found = {address(PROXY, f"{CLIENT}:{port}") for port in range(1, 65_536, 97)}
+    assert found == {CLIENT}
+    found = {address(PROXY, f"[2001:db8:1:2::{port:x}]:{port}") for port in range(1, 65_536, 97)}
+    assert found == {NETWORK}
+
+
+GARBAGE = [
+    "unknown",
+    "",
+    "999.1.1.1",
+    "<script>",
+    "\u0661.1.1.1",
+    "_hidden",
+    f"{CLIENT}:",
+    f"{CLIENT}:http",
+    f"{CLIENT}:65536",
+    f"{CLIENT}:-1",
+    f"{CLIENT}:4711:4711",
+    f"{CLIENT}:\u0661",
+    f"{CLIENT} 4711",
+    f"[{CLIENT}]:4711",
+    f"[{CLIENT}]",
+    f'"{CLIENT}"',
+    "203.0.113.09",
+    "203.0.113",
+    "3405803785",
+    "0xcb.0.0x71.9",
+    "[2001:db8::1",
+    "2001:db8::1]",
+    "2001:db8::1]:4711",
+    "[[2001:db8::1]]:4711",
+    "[2001:db8::1]4711",
+    "[2001:db8::1]:",
+    "[2001:db8::1]:65536",
+    "[]:4711",
+    "2001:db8:1:2:3:4:5:6:4711",
+    "2001:db8::1/64",
+    "2001:db8::1%" + "x" * 8_000,
+    "for=" + CLIENT,
+]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=lambda text: ascii(text)[:30])
 def test_behind_garbage_the_proxy_itself_is_counted(garbage: str) -> None:
     assert address(PROXY, garbage) == PROXY
     assert address(PROXY, f"{CLIENT}, {garbage}, 10.9.9.9") == "10.9.9.9"

@@ -80,6 +80,40 @@ def test_show_tells_what_an_account_has_used_by_id_or_address(
     )
 
 
+V6 = "2001:db8:1:2::/64"
+TYPED = [
+    "2001:db8:1:2::9",
+    "2001:DB8:1:2:0:0:0:9",
+    "[2001:db8:1:2::9]:4711",
+    "2001:db8:1:2::/64",
+    "2001:DB8:1:2:0::/64",
+]
+
+
+def called_from(app: OpenAPI, address: str) -> None:
+    app.test_client().get("/api/v1/projects", environ_overrides={"REMOTE_ADDR": address})
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_an_address_may_be_typed_as_any_of_the_network_that_is_counted(
+    small: OpenAPI, typed: str
+) -> None:
+    for last in range(1, 4):
+        called_from(small, f"2001:db8:1:2::{last}")
+    assert usages(small, "show", f"address:{typed}") == [
+        (f"address:{V6}", "reads/10/1/minute", 3, 10, 60)
+    ]
+    assert said(small, "limits", "reset", f"address:{typed}")["limits"] == 1
+    assert usages(small, "top") == []
+
+
+@pytest.mark.parametrize("typed", ["203.0.113.9", "::ffff:203.0.113.9", "203.0.113.9:80"])
+def test_an_ipv4_address_may_be_typed_as_it_stands_in_a_log(small: OpenAPI, typed: str) -> None:
+    called_from(small, "203.0.113.9")
+    who, *_ = usages(small, "show", f"address:{typed}")[0]
+    assert who == "address:203.0.113.9"
+
+
 def test_looking_takes_nothing(small: OpenAPI, writer: Person) -> None:
     who = account_of(small, writer)
     for _ in range(3):
@@ -174,6 +208,8 @@ BAD = [
     (["limits", "reset", ""], "IDENTITY: account:<id>, address:<address> or an e-mail"),
     (["limits", "show", "nobody@example.com"], "There is no such account."),
     (["limits", "reset", "nobody@example.com"], "There is no such account."),
+    (["limits", "show", "address:wes"], "IDENTITY: 'wes' is no address"),
+    (["limits", "reset", "address:999.1.1.1"], "IDENTITY: '999.1.1.1' is no address"),
     (["limits", "top", "--limit", "0"], "0 is not in the range"),
     (["limits", "policy", "set", "big", "reads", "1/minute"], "not 'big'."),
     (["limits", "policy", "set", "role:boss", "reads", "1/minute"], "not 'role:boss'."),

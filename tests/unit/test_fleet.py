@@ -136,7 +136,6 @@ def test_nothing_beats_before_it_has_joined_and_once_after(
 ) -> None:
     before = len(beating())
     fleet, beaten = Fleet(client_of(valkey.url), SCRIPTS, identity="host:1"), beats(raw)
-    fleet.leave()
     assert (len(beating()), fleet.size, beats(raw)) == (before, 1, beaten)
     for _ in range(3):
         fleet.join()
@@ -144,6 +143,21 @@ def test_nothing_beats_before_it_has_joined_and_once_after(
     eventually(lambda: raw.zcard(keys.FLEET) == 1, what="the first beat")
     fleet.leave()
     assert raw.zcard(keys.FLEET) == 0
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_who_has_left_says_so_once_and_never_joins_again(
+    valkey: Valkey, raw: redis.Redis, joined: bool
+) -> None:
+    fleet = Fleet(client_of(valkey.url), SCRIPTS, identity="host:1")
+    if joined:
+        fleet.join()
+        eventually(lambda: raw.zcard(keys.FLEET) == 1, what="the first beat")
+    fleet.leave()
+    beaten, threads = beats(raw), beating()
+    fleet.leave()
+    fleet.join()
+    assert (beats(raw), beating(), raw.zcard(keys.FLEET)) == (beaten, threads, 0)
 
 
 class HeldBack(ScriptClient):
