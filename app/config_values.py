@@ -11,7 +11,7 @@ from pydantic import AfterValidator
 
 # At most 9 digits of hits, 3 of units: what the script can count.
 _LIMIT = re.compile(
-    r"^\s*[1-9]\d{0,8}\s*(/|per)\s*([1-9]\d{0,2}\s*)?(second|minute|hour|day|month|year)s?"
+    r"^\s*([1-9]\d{0,8})\s*(?:/|per)\s*([1-9]\d{0,2})?\s*(second|minute|hour|day|month|year)s?"
     r"(\s+(exact|shadow)){0,2}\s*$"
 )
 
@@ -45,10 +45,12 @@ def limit_list(value: str) -> str:
     """Limits joined by `;`, each with `exact` or `shadow` behind it if that is meant.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none; or it has a limit twice, which would be counted twice.
     """
-    if not all(_LIMIT.match(part) for part in value.split(";")):
-        raise ValueError("not a list of limits")
+    found = [_LIMIT.match(part) for part in value.split(";")]
+    each = {(limit[1], limit[2] or "1", limit[3]) for limit in found if limit}
+    if len(each) < len(found):
+        raise ValueError("not a list of different limits")
     return value
 
 
@@ -96,4 +98,4 @@ NetworkList = Annotated[str, AfterValidator(_networks)]
 NodeList = Annotated[str, AfterValidator(_nodes)]
 
 REDIS_URL_TAKES = "redis://, rediss:// or unix://, such as redis://user:password@host:6379/0"
-LIMITS_TAKES = "limits joined by ';', such as 300/minute;5000/hour or 9/second shadow"
+LIMITS_TAKES = "limits joined by ';', such as 300/minute;5000/hour or 9/second shadow, none twice"
