@@ -94,8 +94,8 @@ def test_nobody_locks_an_accounts_owner_out_from_another_address(guarded: OpenAP
 @pytest.fixture
 def by_account_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Log-ins counted by their account, wherever they come from."""
-    chosen = {**limits._IDENTITY, Budget.LOGIN_ACCOUNT: lambda: f"login:{ANN}"}
-    monkeypatch.setattr(limits, "_IDENTITY", chosen)
+    chosen = {**limits.COUNTED_BY, Budget.LOGIN_ACCOUNT: lambda: f"login:{ANN}"}
+    monkeypatch.setattr(limits, "COUNTED_BY", chosen)
     limits.parsed.cache_clear()
     yield
     limits.parsed.cache_clear()
