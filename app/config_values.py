@@ -11,17 +11,10 @@ from pydantic import AfterValidator
 
 # At most 9 digits of hits, 3 of units: what the script can count.
 _LIMIT = re.compile(
-<<<<<<< HEAD
-    r"^\s*[1-9]\d{0,8}\s*(/|per)\s*([1-9]\d{0,2}\s*)?(second|minute|hour|day|month|year)s?"
+    r"^\s*([1-9]\d{0,8})\s*(?:/|per)\s*([1-9]\d{0,2})?\s*(second|minute|hour|day|month|year)s?"
     r"(\s+(exact|shadow)){0,2}\s*$",
     re.ASCII,
-=======
-    r"^\s*([1-9]\d{0,8})\s*(?:/|per)\s*([1-9]\d{0,2})?\s*(second|minute|hour|day|month|year)s?"
-    r"(\s+(exact|shadow)){0,2}\s*$"
->>>>>>> wt-limits
 )
-
-_MODES, _PER = re.compile(r"\s+(exact|shadow)\b"), re.compile(r"\s*(/|per)\s*")
 
 
 def _split(url: str) -> SplitResult:
@@ -53,23 +46,12 @@ def limit_list(value: str) -> str:
     """Limits joined by `;`, each with `exact` or `shadow` behind it if that is meant.
 
     Raises:
-<<<<<<< HEAD
-        ValueError: it is none, or has the same limit twice, of which only one could hold.
-    """
-    parts = value.split(";")
-    if not all(_LIMIT.match(part) for part in parts):
-        raise ValueError("not a list of limits")
-    bare = [_PER.sub("/", _MODES.sub("", part)).strip().rstrip("s") for part in parts]
-    if len(set(bare)) < len(bare):
-        raise ValueError("the same limit twice")
-=======
         ValueError: it is none; or it has a limit twice, which would be counted twice.
     """
     found = [_LIMIT.match(part) for part in value.split(";")]
     each = {(limit[1], limit[2] or "1", limit[3]) for limit in found if limit}
     if len(each) < len(found):
         raise ValueError("not a list of different limits")
->>>>>>> wt-limits
     return value
 
 

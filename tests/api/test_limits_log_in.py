@@ -129,9 +129,7 @@ def test_what_is_no_log_in_at_all_counts_as_one(guarded: OpenAPI) -> None:
     assert statuses(answers) == [415, 422, 429, 429]  # none of them names an account
 
 
-@pytest.mark.parametrize(
-    "email", ["a" * 1_000_000, "x" * 255 + "@example.com", None]
-)
+@pytest.mark.parametrize("email", ["a" * 1_000_000, "x" * 255 + "@example.com", None])
 def test_what_cannot_be_an_address_is_not_read_as_one(
     guarded: OpenAPI, monkeypatch: pytest.MonkeyPatch, email: Any
 ) -> None:
