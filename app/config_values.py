@@ -11,12 +11,10 @@ from pydantic import AfterValidator
 
 # At most 9 digits of hits, 3 of units: what the script can count.
 _LIMIT = re.compile(
-    r"^\s*[1-9]\d{0,8}\s*(/|per)\s*([1-9]\d{0,2}\s*)?(second|minute|hour|day|month|year)s?"
+    r"^\s*([1-9]\d{0,8})\s*(?:/|per)\s*([1-9]\d{0,2})?\s*(second|minute|hour|day|month|year)s?"
     r"(\s+(exact|shadow)){0,2}\s*$",
     re.ASCII,
 )
-
-_MODES, _PER = re.compile(r"\s+(exact|shadow)\b"), re.compile(r"\s*(/|per)\s*")
 
 
 def _split(url: str) -> SplitResult:
@@ -48,14 +46,12 @@ def limit_list(value: str) -> str:
     """Limits joined by `;`, each with `exact` or `shadow` behind it if that is meant.
 
     Raises:
-        ValueError: it is none, or has the same limit twice, of which only one could hold.
+        ValueError: it is none; or it has a limit twice, which would be counted twice.
     """
-    parts = value.split(";")
-    if not all(_LIMIT.match(part) for part in parts):
-        raise ValueError("not a list of limits")
-    bare = [_PER.sub("/", _MODES.sub("", part)).strip().rstrip("s") for part in parts]
-    if len(set(bare)) < len(bare):
-        raise ValueError("the same limit twice")
+    found = [_LIMIT.match(part) for part in value.split(";")]
+    each = {(limit[1], limit[2] or "1", limit[3]) for limit in found if limit}
+    if len(each) < len(found):
+        raise ValueError("not a list of different limits")
     return value
 
 
@@ -103,4 +99,4 @@ NetworkList = Annotated[str, AfterValidator(_networks)]
 NodeList = Annotated[str, AfterValidator(_nodes)]
 
 REDIS_URL_TAKES = "redis://, rediss:// or unix://, such as redis://user:password@host:6379/0"
-LIMITS_TAKES = "limits joined by ';', such as 300/minute;5000/hour or 9/second shadow"
+LIMITS_TAKES = "limits joined by ';', such as 300/minute;5000/hour or 9/second shadow, none twice"

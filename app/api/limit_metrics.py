@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.api.rate_storage import Memo
-from app.coordination.rates import DecidedBy, Limit, Standing
+from app.api.rate_memo import Memo
+from app.coordination.rates import DecidedBy, Standing
 from app.metrics import Metrics
 
 _NEAR = 0.1  # of a limit left, or less
@@ -12,15 +12,10 @@ _HERE = frozenset({DecidedBy.MEMO, DecidedBy.PROCESS})
 
 def count_decisions(metrics: Metrics, endpoint: str, memo: Memo) -> None:
     """Count each limit of a request once it has been answered."""
-    for limit, standing in memo.counted():
-        metrics.limits.labels(endpoint, policy_of(limit), _outcome(standing)).inc()
+    for policy, standing in memo.counted():
+        metrics.limits.labels(endpoint, policy, _outcome(standing)).inc()
     for by in _HERE.intersection(decision.by for decision in memo.decisions):
         metrics.limits_here.labels(endpoint, by.value).inc()
-
-
-def policy_of(limit: Limit) -> str:
-    """`reads-60s`: the budget or route, and the window."""
-    return f"{limit.name.split('/')[0]}-{limit.window_ms // 1000}s"
 
 
 def _outcome(standing: Standing | None) -> str:

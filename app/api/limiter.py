@@ -2,7 +2,7 @@
 
 Flask-Limiter evaluates limits one by one and asks its storage for each. Here, all of them are
 decided together first, the route's decorated ones included, and the storage answers from the
-request's memo (`rate_storage`). So its defaults, decorators, exemptions and callbacks go on
+request's memo (`rate_memo`). So its defaults, decorators, exemptions and callbacks go on
 working, at the price of one round trip, and a request that any of them denies is counted by none.
 
 A limit with `deduct_when` is reserved before the request and refunded after it where it must not be
@@ -23,7 +23,8 @@ from flask_limiter._limits import RuntimeLimit
 from flask_limiter.constants import ConfigVars
 from flask_limiter.util import get_qualified_name
 
-from app.api.rate_storage import SCHEME, Named, limit_of, memo
+from app.api.rate_memo import Named, memo
+from app.api.rate_storage import SCHEME, limit_of
 from app.coordination.rates import Rates
 from app.errors import InvalidInput
 
@@ -80,39 +81,40 @@ class OneCallLimiter(Limiter):
     def _Limiter__evaluate_limits(self, endpoint: str, limits: list[RuntimeLimit]) -> None:  # noqa: N802  the library's name
         ours = memo()
         now = self._named(endpoint, limits)
-        ahead = self._ahead(endpoint) if ours.before_the_route else {}
-        ahead = {key: each for key, each in ahead.items() if key not in now}
-        open_ = {key: each for key, each in {**now, **ahead}.items() if key not in ours.ahead}
-        ours.ahead = (ours.ahead | ahead.keys()) - now.keys()
-        asked = [named for _, named in open_.values()]
+        known = {named.key for _, named in now}
+        ahead = self._ahead(endpoint) if ours.before_the_route else []
+        ahead = [each for each in ahead if each[1].key not in known]
+        open_ = [each for each in now + ahead if each[1].key not in ours.ahead]
+        ours.ahead = (ours.ahead | {named.key for _, named in ahead}) - known
+        asked = [named for _, named in open_]
         probes = []
         if asked or ours.before_the_route:  # what was decided ahead was probed ahead too
-            probes = self._probes(endpoint, [each for each, _ in open_.values()])
+            probes = self._probes(endpoint, [each for each, _ in open_])
         passes = ours.decide(self._rates, asked + probes)
         ours.expect(asked)
         # Who is denied is told so at once, by whichever limit, before the route validates anything.
-        judged = now if passes else {**now, **ahead}
-        super()._Limiter__evaluate_limits(endpoint, [each for each, _ in judged.values()])  # type: ignore[misc]  # private
+        judged = now if passes else now + ahead
+        super()._Limiter__evaluate_limits(endpoint, [each for each, _ in judged])  # type: ignore[misc]  # private
 
     def _Limiter__check_conditional_deductions(self, response: Response) -> None:  # noqa: N802  the library's name
         for limit, args in self.context.conditional_deductions.items():
             if limit.deduct_when:
-                key = limit.limit.key_for(*args)
+                key, cost = limit.limit.key_for(*args), limit.deduction_amount
                 if limit.deduct_when(response):
-                    memo().keep(key)
+                    memo().keep(key, cost)
                 else:
-                    memo().refund(self._rates, key)
+                    memo().refund(self._rates, key, cost)
 
-    def _ahead(self, endpoint: str) -> dict[str, tuple[RuntimeLimit, Named]]:
+    def _ahead(self, endpoint: str) -> list[tuple[RuntimeLimit, Named]]:
         """What the decorators of the route will ask for, as far as it can be told by now.
 
         A function of theirs that needs what a later hook provides is asked within the route.
         """
-        found: dict[str, tuple[RuntimeLimit, Named]] = {}
+        found: list[tuple[RuntimeLimit, Named]] = []
         with contextlib.suppress(Exception):
             for each in self._decorated(endpoint):
                 with contextlib.suppress(Exception):
-                    found |= self._named(endpoint, [each])
+                    found += self._named(endpoint, [each])
         return found
 
     def _decorated(self, endpoint: str) -> list[RuntimeLimit]:
@@ -143,16 +145,16 @@ class OneCallLimiter(Limiter):
 
     def _named(
         self, endpoint: str, limits: Iterable[RuntimeLimit]
-    ) -> dict[str, tuple[RuntimeLimit, Named]]:
-        """Those that apply, by key: with key and cost called once, and asked for as decided."""
-        found = {}
+    ) -> list[tuple[RuntimeLimit, Named]]:
+        """Those that apply: with key and cost called once, and asked for as decided."""
+        found = []
         for each in limits:
             if each.is_exempt or each.method_exempt:
                 continue
             frozen = _frozen(each)
             named = self._name(endpoint, frozen)
             if named:
-                found[named.key] = frozen, named
+                found.append((frozen, named))
         return found
 
     def _name(self, endpoint: str, each: RuntimeLimit) -> Named | None:

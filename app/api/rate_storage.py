@@ -1,149 +1,16 @@
-"""The storage that Flask-Limiter asks, and the memo of the request that it answers from."""
+"""The storage that Flask-Limiter asks, which answers from the request's memo."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
 
-from flask import g, has_app_context
 from limits.storage import MovingWindowSupport, Storage
 
-from app.coordination.rates import DecidedBy, Decision, Limit, Rates, Standing
+from app.api.rate_memo import Named, memo, split
+from app.coordination.rates import Limit, Rates, Standing
 from app.errors import CoordinationError
 
 SCHEME = "taskflow"
-
-
-class Named(NamedTuple):
-    """A limit of this request under the key by which Flask-Limiter asks for it.
-
-    `reserved`: it is deducted after the answer only, so that Flask-Limiter looks at it as if it had
-    not been taken yet.
-    """
-
-    key: str
-    limit: Limit
-    reserved: bool = False
-
-
-class Memo:
-    """What was decided for this request, by key; None of a limit that nobody counted.
-
-    Attributes:
-        ahead: keys decided before the decorator that they belong to has asked.
-        before_the_route: whether Flask-Limiter asks before the request's handler, or within it.
-        retry_after_s: after a denial, seconds until the same request would be admitted.
-    """
-
-    def __init__(self) -> None:
-        self.standings: dict[str, Standing | None] = {}
-        self.decisions: list[Decision] = []
-        self.ahead: set[str] = set()
-        self.before_the_route = False
-        self.retry_after_s = 0
-        self._of: dict[str, tuple[Decision, Named]] = {}
-        self._unasked: set[str] = set()
-        self._cleared: set[str] = set()
-        self._looks: dict[str, Standing] = {}
-
-    def decide(self, rates: Rates, asked: Sequence[Named]) -> bool:
-        """Decide the limits of all identities together; whether the request may pass."""
-        by_identity: dict[str, list[Named]] = {}
-        for each in asked:
-            by_identity.setdefault(split(each.key)[0], []).append(each)
-        if not by_identity:
-            return True
-        groups = [(who, [each.limit for each in group]) for who, group in by_identity.items()]
-        decisions = rates.admit_all(groups)
-        for decision, group in zip(decisions, by_identity.values(), strict=True):
-            self._keep(decision, group)
-        denied = [each.retry_after_s for each in decisions if not each.admitted]
-        if denied:
-            self.retry_after_s = max(denied)
-        return not denied
-
-    def expect(self, asked: Sequence[Named]) -> None:
-        """Flask-Limiter will ask for each of these once."""
-        self._unasked.update(each.key for each in asked if not each.reserved)
-
-    def answers(self, key: str) -> bool:
-        """Whether `key` was decided for Flask-Limiter, which asks now; anybody else hits anew."""
-        expected = key in self._unasked
-        self._unasked.discard(key)
-        return expected
-
-    def refund(self, rates: Rates, key: str) -> None:
-        """Give back what was reserved under `key`."""
-        decision, named = self._of[key]
-        own = tuple(each for each in decision.standings if each.limit == named.limit)
-        rates.refund(decision._replace(standings=own))
-
-    def window(self, key: str) -> Standing | None:
-        """The standing that a look at `key` finds."""
-        if key in self._looks:
-            return self._looks[key]
-        standing = self.standings.get(key)
-        if standing and self._of[key][1].reserved and standing.limit in self._of[key][0].taken:
-            return standing._replace(remaining=standing.remaining + standing.limit.cost)
-        return standing
-
-    def counted(self) -> list[tuple[Limit, Standing | None]]:
-        """Every limit that was to count this request, with how it stands; None: nobody counted."""
-        # Nobody was asked about what a denial of another identity had decided already.
-        return [
-            (named.limit, self.standings[key])
-            for key, (decision, named) in self._of.items()
-            if self.standings[key] or decision.by is not DecidedBy.MEMO
-        ]
-
-    def judged(self) -> list[Standing]:
-        """Every standing that had a say."""
-        return [each for each in (*self._looks.values(), *self.standings.values()) if each]
-
-    def knows(self, key: str) -> bool:
-        return key not in self._cleared and (key in self._looks or key in self.standings)
-
-    def keep(self, key: str) -> None:
-        """What was reserved under `key` is deducted."""
-        decision, named = self._of[key]
-        self._of[key] = decision, named._replace(reserved=False)
-
-    def clear(self, key: str) -> None:
-        """What was decided under `key` is no news any more."""
-        self._cleared.add(key)
-
-    def _keep(self, decision: Decision, group: Sequence[Named]) -> None:
-        self.decisions.append(decision)
-        told = {each.limit: each for each in decision.standings}
-        for each in group:
-            standing = told.get(each.limit)
-            self._cleared.discard(each.key)
-            if each.limit.probe:
-                if standing:
-                    self._looks[each.key] = standing
-            else:
-                self.standings[each.key] = standing
-                self._of[each.key] = decision, each
-
-
-def memo() -> Memo:
-    """The current request's memo; outside of one nothing is remembered."""
-    if not has_app_context():
-        return Memo()
-    if "rate_memo" not in g:
-        g.rate_memo = Memo()
-    found: Memo = g.rate_memo
-    return found
-
-
-def split(key: str) -> tuple[str, str]:
-    """Identity and limit's name out of Flask-Limiter's `LIMITER/<identity>/<scope>/a/n/unit` key.
-
-    Read from its end: an identity may have slashes, as a network of addresses does.
-    """
-    who, *name = key.rsplit("/", 4)
-    return who.partition("/")[2], "/".join(name)
 
 
 def limit_of(key: str, amount: int, window_s: int, cost: int) -> Limit:

@@ -13,7 +13,7 @@ from app.cli import Command, Commands, container, who_types
 from app.coordination.deployment import targets
 from app.coordination.rate_inspection import RateInspection, Usage
 from app.services.addresses import address_in, counted_as
-from app.services.limit_rules import RULED, Budget, Rule
+from app.services.limit_rules import RULED, Rule, limits_of_settings
 
 _json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 _identity = click.argument("identity", metavar="IDENTITY")
@@ -73,14 +73,7 @@ def policy() -> None:
 @_json
 def list_(as_json: bool) -> None:
     """Show the limits of every budget, and the rules that replace them."""
-    settings = container().settings
-    defaults = {
-        Budget.READS: settings.limit_reads,
-        Budget.WRITES: settings.limit_writes,
-        Budget.BATCH: settings.limit_batch,
-        Budget.LOGIN: settings.limit_login,
-        Budget.LOGIN_ACCOUNT: settings.limit_login_account,
-    }
+    defaults = limits_of_settings(container().settings)
     rules = container().limit_rules.all()
     if as_json:
         shown = [rule._asdict() for rule in rules]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import structlog
 from sqlalchemy import delete, select
 
+from app.config import Settings
 from app.config_values import LIMITS_TAKES, limit_list
 from app.coordination.ticker import Ticker
 from app.db.engine import Database
@@ -33,7 +34,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Budget(StrEnum):
-    """What a request draws on. Plans and roles have rules for the first three."""
+    """What a request draws on. `RULED`: those that plans and roles may have rules for."""
 
     READS = "reads"
     WRITES = "writes"
@@ -43,6 +44,11 @@ class Budget(StrEnum):
 
 
 RULED = (Budget.READS, Budget.WRITES, Budget.BATCH)
+
+
+def limits_of_settings(settings: Settings) -> Mapping[Budget, str]:
+    """What holds for everybody: of each budget its setting, `limit_<name>`."""
+    return {budget: getattr(settings, f"limit_{budget.name.lower()}") for budget in Budget}
 
 
 class Rule(NamedTuple):

@@ -62,6 +62,16 @@ def nested(app: Flask, limiter: Limiter) -> None:
     add(app, "/a", limiter.limit("3/minute")(limiter.limit("5/hour")(named("a"))))
 
 
+def twice(text: str, **options: Any) -> SetUp:
+    """A limit with `options` around a plain one of the same text, and so of the same key."""
+
+    def set_up(app: Flask, limiter: Limiter) -> None:
+        inner = limiter.limit("5/minute")(named("a"))
+        add(app, "/a", limiter.limit(text, **options)(inner))
+
+    return set_up
+
+
 def status_asked(app: Flask, limiter: Limiter) -> None:
     def view() -> Response:
         return Response("x", int(request.args["status"]))

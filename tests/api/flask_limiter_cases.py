@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from flask import request
+from flask import Response, request
 
 from tests.api.flask_limiter_apps import (
     SetUp,
@@ -21,6 +21,7 @@ from tests.api.flask_limiter_apps import (
     nested,
     shared,
     status_asked,
+    twice,
     two_plain,
     with_block,
     with_block_in_a_loop,
@@ -50,6 +51,15 @@ def _free() -> bool:
     return "free" in request.args
 
 
+def _is_good(answer: Response) -> bool:
+    return answer.status_code == 200
+
+
+def _is_bad(answer: Response) -> bool:
+    return answer.status_code != 200
+
+
+FIVE_OF_SIX = [200] * 5 + [429]
 A, B, POST = "GET /a", "GET /b", "POST /a"
 APPLICATION = {"application_limits": ["3/minute"]}
 FIVE = {"default_limits": ["5/minute"]}
@@ -157,6 +167,51 @@ CASES = [
         [200] * 3 + [404, 404, 429, 429],
     ),
     Case("nested decorators", nested, [A] * 4, [200] * 3 + [429]),
+    Case("the same decorator twice", twice("5/minute"), [A] * 6, FIVE_OF_SIX),
+    Case(
+        "the same limit twice, with a message",
+        twice("5/minute", error_message="slowly"),
+        [A] * 4,
+        [200, 200, 429, 429],
+    ),
+    Case(
+        "the same limit twice, at two costs",
+        twice("5/minute", cost=2),
+        [A] * 3,
+        [200, 429, 429],
+    ),
+    Case(
+        "the same limit twice, once deducted after the answer",
+        twice("5/minute", deduct_when=_is_good),
+        [A] * 4,
+        [200, 200, 429, 429],
+    ),
+    Case(
+        "the same limit twice, once not deducted",
+        twice("5/minute", deduct_when=_is_bad),
+        [A] * 6,
+        [200] * 4 + [429] * 2,
+    ),
+    Case(
+        "the same limit twice, for one method",
+        twice("5/minute", methods=["POST"], override_defaults=False),
+        [A, A, A, POST, POST],
+        [200] * 4 + [429],
+    ),
+    Case(
+        "a text with the same limit twice",
+        decorated("5/minute;5 per minute;6/minute"),
+        [A] * 4,
+        [200, 200, 429, 429],
+    ),
+    Case(
+        "a limit beside a default of the same text",
+        decorated("5/minute", override_defaults=False),
+        [A] * 4,
+        [200, 200, 429, 429],
+        FIVE,
+    ),
+    Case("a default twice", two_plain, [A] * 6, FIVE_OF_SIX, {"default_limits": ["5/minute"] * 2}),
     Case("a block within the view", with_block, [A] * 5, [200, 200, 202, 202, 429]),
     Case("a block that is entered twice", with_block_in_a_loop, [A] * 4, [200, 200, 429, 429]),
     Case("a helper that the view calls", helper, [A] * 3, [200, 200, 429]),

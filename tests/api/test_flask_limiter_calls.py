@@ -17,7 +17,7 @@ from flask_limiter.commands import cli
 from limits import parse
 
 from app.api.limiter import OneCallLimiter
-from app.api.rate_storage import memo
+from app.api.rate_memo import memo
 from app.coordination.client import ScriptClient, from_url
 from app.coordination.deny_memo import DenyMemo
 from app.coordination.rate_limit import RedisRates

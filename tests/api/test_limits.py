@@ -62,6 +62,13 @@ def test_reads_and_writes_have_budgets_of_their_own(tight: Person) -> None:
     assert tight.get("/projects").status_code == 200
 
 
+def test_head_and_options_count_as_reads(tight: Person) -> None:
+    answers = [tight.request(method, "/projects") for method in ("GET", "HEAD", "OPTIONS")]
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    told = [answer.headers["RateLimit"].split(";")[:2] for answer in answers]
+    assert told == [['"reads-60s"', f"r={left}"] for left in (4, 3, 2)]
+
+
 def test_a_request_refused_by_validation_counts(tight: Person) -> None:
     statuses = [tight.post("/projects", {"nome": 1}).status_code for _ in range(5)]
     assert statuses == [422, 422, 422, 429, 429]
@@ -110,11 +117,21 @@ def test_health_metrics_and_documents_are_not_limited(
 def batches(
     make_app: MakeApp, ready_url: str, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> Person:
-    """Someone with 10 items a minute at an endpoint of the test's own."""
+    """Someone with 10 items a minute at endpoints of the test's own."""
     app = make_app(DATABASE_URL=ready_url, REDIS_URL=valkey.url, RATE_LIMIT_BATCH="10/minute")
     app.add_url_rule("/api/v1/batch", "batch", lambda: "ok", methods=["POST"])
-    monkeypatch.setattr(limits, "BUDGETS", {**BUDGETS, "batch": Budget.BATCH})
+    app.add_url_rule("/api/v1/export", "export", lambda: "ok")
+    drawing = {"batch": Budget.BATCH, "export": Budget.BATCH}
+    monkeypatch.setattr(limits, "BUDGETS", {**BUDGETS, **drawing})
     return Person(app, "beth")
+
+
+def test_an_endpoint_that_reads_may_have_a_budget_of_its_own(batches: Person) -> None:
+    told = [
+        batches.request(method, "/export").headers["RateLimit-Policy"].split("-")[0]
+        for method in ("GET", "HEAD", "OPTIONS")
+    ]
+    assert told == ['"batch', '"batch', '"reads']
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,8 @@ def test_nobody_locks_an_accounts_owner_out_from_another_address(guarded: OpenAP
 @pytest.fixture
 def by_account_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Log-ins counted by their account, wherever they come from."""
-    chosen = {**limits._IDENTITY, Budget.LOGIN_ACCOUNT: lambda: f"login:{ANN}"}
-    monkeypatch.setattr(limits, "_IDENTITY", chosen)
+    chosen = {**limits.COUNTED_BY, Budget.LOGIN_ACCOUNT: lambda: f"login:{ANN}"}
+    monkeypatch.setattr(limits, "COUNTED_BY", chosen)
     limits.parsed.cache_clear()
     yield
     limits.parsed.cache_clear()
@@ -129,9 +129,7 @@ def test_what_is_no_log_in_at_all_counts_as_one(guarded: OpenAPI) -> None:
     assert statuses(answers) == [415, 422, 429, 429]  # none of them names an account
 
 
-@pytest.mark.parametrize(
-    "email", ["a" * 1_000_000, "x" * 255 + "@example.com", None]
-)
+@pytest.mark.parametrize("email", ["a" * 1_000_000, "x" * 255 + "@example.com", None])
 def test_what_cannot_be_an_address_is_not_read_as_one(
     guarded: OpenAPI, monkeypatch: pytest.MonkeyPatch, email: Any
 ) -> None:

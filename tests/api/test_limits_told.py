@@ -131,6 +131,38 @@ def test_a_shadow_limit_refuses_nobody_and_is_told_to_operators_alone(
     }
 
 
+def test_limits_of_one_window_have_names_of_their_own(person: MakePerson) -> None:
+    tess = person(RATE_LIMIT_WRITES="9/minute;4/minute;3/1 minute shadow;9/60 second")
+    answers = write(tess, 5)
+    assert [answer.status_code for answer in answers] == [201] * 4 + [429]
+    refused = answers[-1]
+    assert refused.headers["RateLimit-Policy"] == (
+        '"writes-60s";q=9;w=60, "writes-60s-2";q=4;w=60, "writes-60s-4";q=9;w=60'
+    )
+    fields = [each.split(";")[:2] for each in refused.headers["RateLimit"].split(", ")]
+    assert fields == [['"writes-60s"', "r=5"], ['"writes-60s-2"', "r=0"], ['"writes-60s-4"', "r=5"]]
+    assert json_of(refused)["errors"] == [
+        {"field": "writes-60s-2", "message": "at most 4 in any 60 s"}
+    ]
+    assert decisions(tess, "projects.create_project") == {
+        "writes-60s": {"allowed": 5},
+        "writes-60s-2": {"allowed": 3, "near": 1, "denied": 1},
+        "writes-60s-3": {"allowed": 2, "near": 1, "shadow_denied": 2},
+        "writes-60s-4": {"allowed": 5},
+    }
+
+
+@pytest.mark.usefixtures("long_memory")
+def test_a_remembered_denial_names_the_same_policies(person: MakePerson) -> None:
+    tess = person(RATE_LIMIT_WRITES="9/minute;2/minute")
+    answers = write(tess, 4)
+    assert decided_here(tess) == {("projects.create_project", "memo"): 1}
+    for refused in answers[2:]:
+        (error,) = json_of(refused)["errors"]
+        assert error["field"] == "writes-60s-2"
+        assert '"writes-60s-2";r=0' in refused.headers["RateLimit"]
+
+
 def test_a_shadow_limit_alone_says_nothing_at_all(person: MakePerson) -> None:
     tess = person(RATE_LIMIT_WRITES="1/minute exact shadow")
     answers = write(tess, 3)

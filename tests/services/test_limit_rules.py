@@ -105,7 +105,17 @@ def test_a_budget_without_rules_is_refused(rules: LimitRules, budget: str) -> No
 
 
 @pytest.mark.parametrize(
-    "limits", ["", "many", "0/minute", "5/fortnight", "5/minute;", "5/minute loud", "-1/minute"]
+    "limits",
+    [
+        "",
+        "many",
+        "0/minute",
+        "5/fortnight",
+        "5/minute;",
+        "5/minute loud",
+        "-1/minute",
+        "5/hour;5/hour exact",
+    ],
 )
 def test_limits_that_are_none_are_refused(rules: LimitRules, limits: str) -> None:
     with pytest.raises(InvalidInput, match="Limits are limits joined by ';'"):
@@ -113,10 +123,11 @@ def test_limits_that_are_none_are_refused(rules: LimitRules, limits: str) -> Non
 
 
 def test_limits_longer_than_their_column_are_refused(rules: LimitRules) -> None:
-    longest = ";".join(["100000/minute"] * 36)[:500].rpartition(";")[0]
+    limits = ";".join(f"{100_000 + number}/minute" for number in range(40))
+    longest = limits[:500].rpartition(";")[0]
     rules.set(BIG._replace(limits=longest))
     with pytest.raises(InvalidInput, match="at most 500 characters"):
-        rules.set(BIG._replace(limits=f"{longest};{longest}"))
+        rules.set(BIG._replace(limits=limits))
     assert rules.all() == [BIG._replace(limits=longest)]
 
 

@@ -88,6 +88,8 @@ def test_a_wrong_value_names_the_variable_what_it_got_and_what_it_takes(
         ("SECRET_KEY", " " * 40),
         ("RATE_LIMIT_READS", "5/0 minute"),
         ("RATE_LIMIT_READS", "5/99999999999 year"),
+        ("RATE_LIMIT_READS", "5/minute;5/minute"),
+        ("RATE_LIMIT_READS", "5/minute;9/hour; 5 per 1 minutes shadow"),
     ],
 )
 def test_what_could_not_serve_does_not_start(variable: str, value: str) -> None:
