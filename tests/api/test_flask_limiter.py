@@ -24,7 +24,7 @@ from app.coordination.scripts import ScriptRegistry
 from app.errors import InvalidInput, LimitsUnavailable
 from app.metrics import Metrics
 from tests.api.flask_limiter_apps import add, decorated, two_plain
-from tests.api.flask_limiter_cases import CASES, Case
+from tests.api.flask_limiter_cases import CASES, LATE, Case
 from tests.support.redis_servers import Valkey
 
 KINDS = ("the library", "one process", "valkey")
@@ -69,7 +69,7 @@ def statuses(client: FlaskClient, requests: list[str]) -> list[int]:
     return [client.open(path, method=method).status_code for method, path in sent]
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+@pytest.mark.parametrize("case", CASES + LATE, ids=lambda case: case.name)
 def test_flask_limiter_works_as_it_comes(new_limiter: NewLimiter, case: Case) -> None:
     client = client_of(new_limiter(**case.options), case)
     assert statuses(client, case.requests) == case.statuses
@@ -243,3 +243,9 @@ def test_a_decorated_route_passes_while_redis_is_away() -> None:
 def test_the_private_hooks_of_flask_limiter_are_still_there() -> None:
     assert callable(getattr(Limiter, "_Limiter__evaluate_limits"))  # noqa: B009  a mangled name
     assert callable(getattr(Limiter, "_Limiter__check_conditional_deductions"))  # noqa: B009
+    limiter = Limiter(key_func=lambda: "me")
+    assert limiter._meta_limits == []
+    assert limiter._request_filters == []
+    manager = limiter.limit_manager
+    assert manager._decorated_limits == manager._blueprint_limits == {}
+    assert manager._default_limits == []
