@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from flask import g, has_app_context
+from flask import has_request_context, request
 from limits.storage import MovingWindowSupport, Storage
 
 from app.coordination.rates import DecidedBy, Decision, Limit, Rates, Standing
@@ -128,12 +128,16 @@ class Memo:
 
 
 def memo() -> Memo:
-    """The current request's memo; outside of one nothing is remembered."""
-    if not has_app_context():
+    """The current request's memo; outside of one nothing is remembered.
+
+    It is not kept in `g`, which a request shares with an application's context around it.
+    """
+    if not has_request_context():
         return Memo()
-    if "rate_memo" not in g:
-        g.rate_memo = Memo()
-    found: Memo = g.rate_memo
+    of_request = vars(request)
+    if "rate_memo" not in of_request:
+        of_request["rate_memo"] = Memo()
+    found: Memo = of_request["rate_memo"]
     return found
 
 
@@ -151,7 +155,10 @@ def limit_of(key: str, amount: int, window_s: int, cost: int) -> Limit:
 
 
 class ScriptStorage(Storage, MovingWindowSupport):
-    """What Flask-Limiter asks: answered from the memo, or decided alone where it is not there."""
+    """What Flask-Limiter asks: answered from the memo, or decided alone where it is not there.
+
+    A hit by hand is not remembered: who looks at it later wants to know how it stands by then.
+    """
 
     STORAGE_SCHEME = [SCHEME]  # noqa: RUF012  the library's attribute
 
@@ -168,11 +175,13 @@ class ScriptStorage(Storage, MovingWindowSupport):
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Whether this limit lets the request pass."""
-        if memo().answers(key):
-            standing = memo().standings[key]
+        ours = memo()
+        if ours.answers(key):
+            standing = ours.standings[key]
             return standing is None or not standing.denied
-        asked = Named(key, limit_of(key, limit, expiry, amount))
-        return memo().decide(self._rates, [asked])
+        ours.clear(key)
+        identity, _ = split(key)
+        return self._rates.admit(identity, [limit_of(key, limit, expiry, amount)]).admitted
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         """Start of the window (seconds since the epoch) and hits in it."""

@@ -13,8 +13,10 @@ from flask import Flask, Response, jsonify, make_response
 from flask.testing import FlaskClient
 from flask_limiter import Limiter
 from flask_openapi import OpenAPI
+from limits import parse
 
 from app.api.limiter import STRATEGIES, OneCallLimiter
+from app.api.rate_storage import memo
 from app.api.schemas.accounts import Registration
 from app.coordination.absent import NoRedis
 from app.coordination.client import ScriptClient, from_url
@@ -207,6 +209,45 @@ def test_hits_by_hand_need_no_request(new_limiter: NewLimiter) -> None:
     assert not limiter.limiter.test(default.limit, "by hand")
     limiter.limiter.clear(default.limit, "by hand")
     assert limiter.limiter.get_window_stats(default.limit, "by hand").remaining == 2
+
+
+@pytest.mark.parametrize("context", [Flask.app_context, Flask.test_request_context])
+def test_a_look_by_hand_sees_the_window_pass(context: Callable[[Flask], Any]) -> None:
+    now_us = [0]
+    limiter = OneCallLimiter(MemoryRates(clock_us=lambda: now_us[0]), key_func=lambda: "me")
+    app = client_of(limiter, Case("", two_plain, [], [])).application
+    limit, by_hand = parse("1/minute"), limiter.limiter
+    with context(app):
+        assert [by_hand.hit(limit, "me", "a") for _ in range(2)] == [True, False]
+        assert not by_hand.test(limit, "me", "a")
+        now_us[0] = 60_000_000
+        assert by_hand.test(limit, "me", "a")
+        assert by_hand.get_window_stats(limit, "me", "a").remaining == 1
+
+
+def test_a_hit_by_hand_is_told_in_the_headers_of_the_same_limit(new_limiter: NewLimiter) -> None:
+    limiter = new_limiter(headers_enabled=True)
+
+    def view() -> str:
+        limiter.limiter.hit(parse("5/minute"), "me", "view")
+        return "ok"
+
+    limited = limiter.limit("5/minute")(view)
+    client = client_of(limiter, Case("", lambda app, _: add(app, "/view", limited), [], []))
+    left = [client.get("/view").headers["X-RateLimit-Remaining"] for _ in range(3)]
+    assert left == ["3", "1", "0"]
+
+
+def test_what_was_decided_is_remembered_for_one_request_not_for_its_context() -> None:
+    limiter = OneCallLimiter(MemoryRates(), key_func=lambda: "me", default_limits=["9/minute"])
+
+    def view() -> str:
+        return str(len(memo().decisions))
+
+    app = client_of(limiter, Case("", lambda app, _: add(app, "/a", view), [], [])).application
+    with app.app_context():
+        assert [app.test_client().get("/a").text for _ in range(3)] == ["1"] * 3
+        assert memo().decisions == []
 
 
 @pytest.mark.parametrize(
