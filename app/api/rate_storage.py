@@ -10,9 +10,11 @@ from flask import has_request_context, request
 from limits.storage import MovingWindowSupport, Storage
 
 from app.coordination.rates import DecidedBy, Decision, Limit, Rates, Standing
-from app.errors import CoordinationError
+from app.errors import CoordinationError, InvalidInput
 
 SCHEME = "taskflow"
+NAMESPACE = "LIMITER"  # of limits that are parsed from a text
+MOST_HITS = 2**32 - 1
 
 
 class Named(NamedTuple):
@@ -77,7 +79,9 @@ class Memo:
         """Give back what was reserved under `key`."""
         decision, named = self._of[key]
         own = tuple(each for each in decision.standings if each.limit == named.limit)
-        rates.refund(decision._replace(standings=own))
+        owed = decision._replace(standings=own)
+        if owed.taken:  # else there is no news that a denial should be forgotten for
+            rates.refund(owed)
 
     def window(self, key: str) -> Standing | None:
         """The standing that a look at `key` finds."""
@@ -144,13 +148,26 @@ def memo() -> Memo:
 def split(key: str) -> tuple[str, str]:
     """Identity and limit's name out of Flask-Limiter's `LIMITER/<identity>/<scope>/a/n/unit` key.
 
-    Read from its end: an identity may have slashes, as a network of addresses does.
+    Two keys are two limits. Read from its end: an identity may have slashes, as a network of
+    addresses does. A hit by hand may have no scope, or another namespace, which then begins the
+    name; a key without so much as an identity is one as a whole.
     """
-    who, *name = key.rsplit("/", 4)
-    return who.partition("/")[2], "/".join(name)
+    namespace, _, rest = key.partition("/")
+    identity, *name = rest.rsplit("/", 4)
+    if len(name) < 3:  # a, n and unit
+        return key, rest or "all"
+    # The empty part tells a namespace from a scope.
+    return identity, "/".join(name if namespace == NAMESPACE else [namespace, "", *name])
 
 
 def limit_of(key: str, amount: int, window_s: int, cost: int) -> Limit:
+    """The limit under Flask-Limiter's key.
+
+    Raises:
+        InvalidInput: more hits than the log's 4 bytes can count.
+    """
+    if amount > MOST_HITS:
+        raise InvalidInput(f"A rate limit is at most {MOST_HITS}, not {amount}.")
     return Limit(split(key)[1], amount, window_s * 1000, cost)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
-from flask import Blueprint, Flask, Response, abort, g, request
+from flask import Blueprint, Flask, Response, g, request
 from flask.views import MethodView
 from flask_limiter import ExemptionScope, Limiter, RateLimitExceeded
 from limits import parse
@@ -156,61 +155,6 @@ def late_user(app: Flask, limiter: Limiter) -> None:
     limiter.init_app(app)
     app.before_request(know_user)
     decorated("2/minute", key_func=lambda: g.user)(app, limiter)
-
-
-def user() -> str:
-    """Whom a log-in told us, or else what everybody has in common."""
-    return str(g.get("user", "nobody"))
-
-
-def log_in(view: Callable[[], str]) -> Callable[[], str]:
-    """Knows the user, or answers 401."""
-
-    @wraps(view)
-    def logged_in() -> str:
-        g.user = request.args.get("user") or abort(401)
-        return view()
-
-    return logged_in
-
-
-def logged_in(text: Any, **options: Any) -> SetUp:
-    """`/a` with a limit of its own, behind a log-in."""
-
-    def set_up(app: Flask, limiter: Limiter) -> None:
-        add(app, "/a", log_in(limiter.limit(text, **options)(named("a"))))
-
-    return set_up
-
-
-def each_and_all_users(app: Flask, limiter: Limiter) -> None:
-    limited = limiter.limit("1/minute", key_func=user)(limiter.limit("3/hour")(named("a")))
-    add(app, "/a", log_in(limited))
-
-
-def filtered_user(app: Flask, limiter: Limiter) -> None:
-    limiter.request_filter(lambda: user() == "admin")
-    logged_in("1/minute")(app, limiter)
-
-
-def late_or_nobody(app: Flask, limiter: Limiter) -> None:
-    """As `late_user`, with a key that is another one before."""
-
-    def know_user() -> None:
-        g.user = request.args["user"]
-
-    limiter.init_app(app)
-    app.before_request(know_user)
-    decorated("2/minute", key_func=user)(app, limiter)
-
-
-def late_text_of_a_blueprint(app: Flask, limiter: Limiter) -> None:
-    """Whether the default applies is told by a blueprint's text, which only the route knows."""
-    blueprint = Blueprint("texts", __name__)
-    limiter.limit(lambda: "9/minute" if user() != "nobody" else "")(blueprint)
-    limited = limiter.limit("8/minute", override_defaults=False)(named("a"))
-    blueprint.add_url_rule("/a", "a", log_in(limited))
-    app.register_blueprint(blueprint)
 
 
 def class_view(app: Flask, limiter: Limiter) -> None:

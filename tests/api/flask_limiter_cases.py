@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from flask import Response, g, request
-from flask_limiter import MetaLimit
+from flask import Flask, request
+from flask.testing import FlaskClient
+from flask_limiter import Limiter
 
 from tests.api.flask_limiter_apps import (
     SetUp,
@@ -13,22 +14,16 @@ from tests.api.flask_limiter_apps import (
     by_hand,
     class_view,
     decorated,
-    each_and_all_users,
     exempt,
     filtered,
-    filtered_user,
     forgiving,
     helper,
-    late_or_nobody,
-    late_text_of_a_blueprint,
     late_user,
-    logged_in,
     looking_after_clearing,
     nested,
     shared,
     status_asked,
     two_plain,
-    user,
     with_block,
     with_block_in_a_loop,
 )
@@ -43,6 +38,19 @@ class Case(NamedTuple):
     statuses: list[int]
     options: dict[str, Any] = {}  # noqa: RUF012  never changed
     config: dict[str, Any] = {}  # noqa: RUF012  never changed
+
+
+def client_of(limiter: Limiter, case: Case) -> FlaskClient:
+    app = Flask("plain")
+    app.config.update(case.config)
+    case.set_up(app, limiter)
+    limiter.init_app(app)
+    return app.test_client()
+
+
+def statuses(client: FlaskClient, requests: list[str]) -> list[int]:
+    sent = (request.split() for request in requests)
+    return [client.open(path, method=method).status_code for method, path in sent]
 
 
 def _n() -> int:
@@ -61,100 +69,6 @@ A, B, POST = "GET /a", "GET /b", "POST /a"
 APPLICATION = {"application_limits": ["3/minute"]}
 FIVE = {"default_limits": ["5/minute"]}
 TWO = {"default_limits": ["2/minute"]}
-X, Y, Z, ADMIN = (f"GET /a?user={name}" for name in ("x", "y", "z", "admin"))
-
-
-def _is_admin() -> bool:
-    return user() == "admin"
-
-
-# What the limits are told by is known within the route only, behind a decorator or a later hook.
-LATE = [
-    Case(
-        "a key behind a log-in",
-        logged_in("1/minute", key_func=user),
-        [X, Y, Z, X, Y],
-        [200] * 3 + [429] * 2,
-    ),
-    Case(
-        "a key that is another one before a later hook",
-        late_or_nobody,
-        [X, X, Y, Y, Z, X],
-        [200] * 5 + [429],
-    ),
-    Case(
-        "an exemption behind a log-in",
-        logged_in("1/minute", exempt_when=_is_admin),
-        [ADMIN, ADMIN, X, X, ADMIN],
-        [200, 200, 200, 429, 200],
-    ),
-    Case(
-        "a filter behind a log-in",
-        filtered_user,
-        [ADMIN, ADMIN, X, X, ADMIN],
-        [200, 200, 200, 429, 200],
-    ),
-    Case(
-        "a text behind a log-in",
-        logged_in(lambda: "3/minute" if _is_admin() else "1/minute"),
-        [ADMIN, ADMIN, ADMIN, ADMIN, X],
-        [200, 200, 200, 429, 200],
-    ),
-    Case(
-        "a cost behind a log-in",
-        logged_in("3/minute", cost=lambda: 1 if _is_admin() else 2),
-        [ADMIN] * 4,
-        [200] * 3 + [429],
-    ),
-    Case(
-        "a scope behind a log-in",
-        logged_in("1/minute", scope=lambda _: user()),
-        [X, Y, X],
-        [200, 200, 429],
-    ),
-    Case(
-        "a text behind a log-in that overrides the default",
-        late_text_of_a_blueprint,
-        [X] * 4,
-        [200] * 4,
-        TWO,
-    ),
-    Case(
-        "a message behind a log-in",
-        logged_in("1/minute", error_message=lambda: str(g.user)),
-        [X, X],
-        [200, 429],
-    ),
-    Case(
-        "a limit on being limited that is told behind a log-in",
-        logged_in("1/minute", meta_limits=[MetaLimit("1/hour", key_function=user)]),
-        [X, X, Y, X, Y, Z],
-        [200, 429, 429, 418, 418, 429],
-        {"on_meta_breach": lambda _: Response("", 418)},
-    ),
-    Case(
-        "everybody's limit on being limited that is told behind a log-in",
-        logged_in("1/minute"),
-        [X, X, Y, X, Y, Z],
-        [200, 429, 429, 418, 418, 429],
-        {
-            "meta_limits": [MetaLimit("1/hour", key_function=user)],
-            "on_meta_breach": lambda _: Response("", 418),
-        },
-    ),
-    Case(
-        "what a key behind a log-in denies is not taken of a plain limit beside it",
-        each_and_all_users,
-        [X, X, X, X, X, Y, Z, ADMIN],
-        [200] + [429] * 4 + [200, 200, 429],
-    ),
-    Case(
-        "an answer of the log-in that is not deducted",
-        logged_in("2/minute", deduct_when=lambda answer: answer.status_code == 200),
-        [A, A, A, X, X, X],
-        [401] * 3 + [200, 200, 429],
-    ),
-]
 
 CASES = [
     Case("a default is each route's own", two_plain, [A, A, B, A, B], [200] * 3 + [429, 200], TWO),

@@ -13,10 +13,9 @@ from flask import Flask, Response, jsonify, make_response
 from flask.testing import FlaskClient
 from flask_limiter import Limiter
 from flask_openapi import OpenAPI
-from limits import parse
+from limits import RateLimitItemPerMinute, parse
 
 from app.api.limiter import STRATEGIES, OneCallLimiter
-from app.api.rate_storage import memo
 from app.api.schemas.accounts import Registration
 from app.coordination.absent import NoRedis
 from app.coordination.client import ScriptClient, from_url
@@ -26,7 +25,8 @@ from app.coordination.scripts import ScriptRegistry
 from app.errors import InvalidInput, LimitsUnavailable
 from app.metrics import Metrics
 from tests.api.flask_limiter_apps import add, decorated, two_plain
-from tests.api.flask_limiter_cases import CASES, LATE, Case
+from tests.api.flask_limiter_cases import CASES, Case, client_of, statuses
+from tests.api.flask_limiter_late_cases import LATE_CASES
 from tests.support.redis_servers import Valkey
 
 KINDS = ("the library", "one process", "valkey")
@@ -58,20 +58,7 @@ def new_limiter(request: pytest.FixtureRequest) -> NewLimiter:
     return new
 
 
-def client_of(limiter: Limiter, case: Case) -> FlaskClient:
-    app = Flask("plain")
-    app.config.update(case.config)
-    case.set_up(app, limiter)
-    limiter.init_app(app)
-    return app.test_client()
-
-
-def statuses(client: FlaskClient, requests: list[str]) -> list[int]:
-    sent = (request.split() for request in requests)
-    return [client.open(path, method=method).status_code for method, path in sent]
-
-
-@pytest.mark.parametrize("case", CASES + LATE, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES + LATE_CASES, ids=lambda case: case.name)
 def test_flask_limiter_works_as_it_comes(new_limiter: NewLimiter, case: Case) -> None:
     client = client_of(new_limiter(**case.options), case)
     assert statuses(client, case.requests) == case.statuses
@@ -211,18 +198,15 @@ def test_hits_by_hand_need_no_request(new_limiter: NewLimiter) -> None:
     assert limiter.limiter.get_window_stats(default.limit, "by hand").remaining == 2
 
 
-@pytest.mark.parametrize("context", [Flask.app_context, Flask.test_request_context])
-def test_a_look_by_hand_sees_the_window_pass(context: Callable[[Flask], Any]) -> None:
-    now_us = [0]
-    limiter = OneCallLimiter(MemoryRates(clock_us=lambda: now_us[0]), key_func=lambda: "me")
-    app = client_of(limiter, Case("", two_plain, [], [])).application
-    limit, by_hand = parse("1/minute"), limiter.limiter
-    with context(app):
-        assert [by_hand.hit(limit, "me", "a") for _ in range(2)] == [True, False]
-        assert not by_hand.test(limit, "me", "a")
-        now_us[0] = 60_000_000
-        assert by_hand.test(limit, "me", "a")
-        assert by_hand.get_window_stats(limit, "me", "a").remaining == 1
+def test_limits_are_told_apart_as_the_library_tells_them(new_limiter: NewLimiter) -> None:
+    limits = [RateLimitItemPerMinute(1), RateLimitItemPerMinute(1, namespace="OTHER")]
+    identifiers = [(), ("",), ("me",), ("me", "a"), ("me", "OTHER"), ("net/8", "a"), ("", "a")]
+    asked = [(limit, each) for limit in limits for each in identifiers]
+    limiter = new_limiter()
+    client_of(limiter, Case("", two_plain, [], []))
+    by_hand = limiter.limiter
+    assert [by_hand.hit(limit, *each) for limit, each in asked] == [True] * len(asked)
+    assert [by_hand.hit(limit, *each) for limit, each in asked] == [False] * len(asked)
 
 
 def test_a_hit_by_hand_is_told_in_the_headers_of_the_same_limit(new_limiter: NewLimiter) -> None:
@@ -236,18 +220,6 @@ def test_a_hit_by_hand_is_told_in_the_headers_of_the_same_limit(new_limiter: New
     client = client_of(limiter, Case("", lambda app, _: add(app, "/view", limited), [], []))
     left = [client.get("/view").headers["X-RateLimit-Remaining"] for _ in range(3)]
     assert left == ["3", "1", "0"]
-
-
-def test_what_was_decided_is_remembered_for_one_request_not_for_its_context() -> None:
-    limiter = OneCallLimiter(MemoryRates(), key_func=lambda: "me", default_limits=["9/minute"])
-
-    def view() -> str:
-        return str(len(memo().decisions))
-
-    app = client_of(limiter, Case("", lambda app, _: add(app, "/a", view), [], [])).application
-    with app.app_context():
-        assert [app.test_client().get("/a").text for _ in range(3)] == ["1"] * 3
-        assert memo().decisions == []
 
 
 @pytest.mark.parametrize(
