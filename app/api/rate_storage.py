@@ -45,6 +45,7 @@ class Memo:
         self.before_the_route = False
         self.retry_after_s = 0
         self._of: dict[str, tuple[Decision, Named]] = {}
+        self._reserved: dict[str, list[tuple[Decision, Limit]]] = {}
         self._unasked: set[str] = set()
         self._cleared: set[str] = set()
         self._looks: dict[str, Standing] = {}
@@ -76,9 +77,9 @@ class Memo:
         return expected
 
     def refund(self, rates: Rates, key: str) -> None:
-        """Give back what was reserved under `key`."""
-        decision, named = self._of[key]
-        own = tuple(each for each in decision.standings if each.limit == named.limit)
+        """Give back what was reserved under `key`; called once for each reservation."""
+        decision, limit = self._reserved[key].pop()
+        own = tuple(each for each in decision.standings if each.limit == limit)
         owed = decision._replace(standings=own)
         if owed.taken:  # else there is no news that a denial should be forgotten for
             rates.refund(owed)
@@ -109,7 +110,8 @@ class Memo:
         return key not in self._cleared and (key in self._looks or key in self.standings)
 
     def keep(self, key: str) -> None:
-        """What was reserved under `key` is deducted."""
+        """What was reserved under `key` is deducted; called as `refund` is."""
+        self._reserved[key].pop()
         decision, named = self._of[key]
         self._of[key] = decision, named._replace(reserved=False)
 
@@ -129,6 +131,8 @@ class Memo:
             else:
                 self.standings[each.key] = standing
                 self._of[each.key] = decision, each
+            if each.reserved:
+                self._reserved.setdefault(each.key, []).append((decision, each.limit))
 
 
 def memo() -> Memo:

@@ -13,6 +13,7 @@ from tests.api.flask_limiter_apps import (
     blueprints,
     by_hand,
     class_view,
+    conditional_block_in_a_loop,
     decorated,
     exempt,
     filtered,
@@ -174,6 +175,12 @@ CASES = [
     Case("nested decorators", nested, [A] * 4, [200] * 3 + [429]),
     Case("a block within the view", with_block, [A] * 5, [200, 200, 202, 202, 429]),
     Case("a block that is entered twice", with_block_in_a_loop, [A] * 4, [200, 200, 429, 429]),
+    Case(
+        "a block that is entered twice and not deducted",
+        conditional_block_in_a_loop,
+        [A + "?status=404"] * 6 + [A + "?status=200"] * 3,
+        [404] * 6 + [200, 200, 429],
+    ),
     Case("a helper that the view calls", helper, [A] * 3, [200, 200, 429]),
     Case(
         "limits of blueprints",
