@@ -14,6 +14,7 @@ from tests.api.people import PASSWORD, Person, json_of
 from tests.support.redis_servers import Valkey
 
 MakePerson = Callable[..., Person]
+NOBODYS = "0190b8a0-0000-7000-8000-000000000000"
 
 
 @pytest.fixture
@@ -111,6 +112,34 @@ def _until_refused(tess: Person, *, remembered: bool) -> Any:
         if answer.status_code == 429 and bool(decided_here(tess)) is remembered:
             return answer
     raise AssertionError("nothing was refused")
+
+
+def test_only_refusals_that_pass_by_themselves_say_when_to_come_again(
+    person: MakePerson, valkey: Valkey
+) -> None:
+    tess = person(RATE_LIMIT_WRITES="6/minute", RATELIMIT_ON_LOSS="closed")
+    made = tess.project()
+    asked: list[tuple[str, str, dict[str, Any]]] = [
+        ("GET", "/projects", {}),
+        ("GET", "/nowhere", {}),
+        ("PUT", "/projects", {}),
+        ("GET", f"/projects/{NOBODYS}", {}),
+        ("GET", "/projects", {"headers": {"Authorization": "Bearer no"}}),
+        ("POST", "/projects", {"json": {"name": 1}}),
+        ("POST", "/projects", {"data": "{"}),
+        ("POST", "/projects", {"json": {"name": "x" * 2_000_000}}),
+        ("DELETE", f"/projects/{made['id']}", {"headers": {"If-Match": '"v9"'}}),
+        ("DELETE", f"/projects/{made['id']}", {}),
+        ("POST", "/projects", {"json": {"name": "A"}}),
+    ]
+    answers = [tess.request(method, path, **more) for method, path, more in asked]
+    valkey.stop()
+    answers.append(tess.get("/projects"))
+    valkey.restart()
+    statuses = [answer.status_code for answer in answers]
+    assert statuses == [200, 404, 405, 404, 401, 422, 415, 413, 412, 428, 429, 503]
+    come_again = [answer.status_code for answer in answers if "Retry-After" in answer.headers]
+    assert come_again == [429, 503]
 
 
 def test_a_shadow_limit_refuses_nobody_and_is_told_to_operators_alone(
