@@ -99,3 +99,17 @@ def test_lists_and_figures_are_told_by_their_content(ann: Person, what: str) -> 
 
 def test_what_has_an_etag_may_be_kept_by_its_reader_only(ann: Person, path: str) -> None:
     assert ann.get(path).headers["Cache-Control"] == "private, no-cache"
+
+
+def test_the_date_is_left_to_the_server_which_would_say_it_twice(ann: Person) -> None:
+    project = ann.project()
+    for path in (f"/api/v1/projects/{project['id']}", f"/api/v1/projects/{project['id']}/tasks"):
+        answer = ann.get(path)
+        held = ann.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+        assert [a.status_code for a in (answer, held)] == [200, 304]
+        assert [a.headers.getlist("Date") for a in (answer, held)] == [[], []]
+
+
+def test_a_read_on_a_condition_that_does_not_hold_is_a_412(ann: Person) -> None:
+    path = f"/api/v1/projects/{ann.project()['id']}"
+    assert ann.get(path, headers={"If-Match": '"v99"'}).status_code == 412

@@ -1,0 +1,72 @@
+"""What the benchmark of HTTP compares with, as applications that gunicorn serves as it does ours.
+
+Both answer `/tasks` with the tasks in the JSON file that `TASKS_FILE` names, out of memory: neither
+asks a database who somebody is, nor for the tasks. Limits and times to live are those of ours.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+from flask import Flask, Response, jsonify, request
+from flask_caching import Cache
+from flask_limiter import Limiter
+
+LIMITS = "4000000/minute;6000000/hour;9000000/day"
+
+
+def bare_flask() -> Flask:
+    """A route, and nothing else."""
+    app = _new()
+    app.get("/tasks")(_answer(_tasks()))
+    return app
+
+
+def assembled_stack() -> Flask:
+    """Flask-Limiter's moving windows with headers, and Flask-Caching, both on Redis."""
+    app, url = _new(), os.environ["REDIS_URL"]
+    app.config.update(
+        CACHE_TYPE="RedisCache",
+        CACHE_REDIS_URL=url,
+        CACHE_DEFAULT_TIMEOUT=int(os.environ["CACHE_TTL_S"]),
+    )
+    limiter = Limiter(
+        lambda: request.headers["Authorization"],
+        app=app,
+        default_limits=[LIMITS],
+        storage_uri=url,
+        strategy="moving-window",
+        headers_enabled=True,
+    )
+    cached = Cache(app).cached(query_string=True)
+    app.get("/tasks")(cached(_answer(_tasks())))
+    limiter.exempt(app.view_functions["live"])
+    return app
+
+
+def _tasks() -> Any:
+    return orjson.loads(Path(os.environ["TASKS_FILE"]).read_bytes())
+
+
+def _answer(tasks: Any) -> Callable[[], Response]:
+    def answer() -> Response:
+        return jsonify(tasks)
+
+    return answer
+
+
+def _new() -> Flask:
+    app = Flask("peer")
+    # gunicorn.conf.py asks every worker's application to find Redis.
+    app.extensions["taskflow"] = SimpleNamespace(reach_redis=lambda: None)
+
+    @app.get("/health/live")
+    def live() -> str:
+        return "live"
+
+    return app
