@@ -82,11 +82,15 @@ class Relay:
                 self._ticker.add(time.monotonic(), self._turn)
 
     def close(self) -> None:
-        """A last look, so that what this process told is known to be told."""
+        """As `settle`, and look no more."""
         with self._looking:
             self._closed = True
-            with contextlib.suppress(DatabaseUnavailable):
-                self._mark_told()
+        self.settle()
+
+    def settle(self) -> None:
+        """Write down what this process told until now, so that no other tells it again."""
+        with self._looking, contextlib.suppress(DatabaseUnavailable):
+            self._mark_told()
 
     def look(self) -> bool:
         """Tell Redis what it may not have been told; whether that is now nothing.
