@@ -156,8 +156,10 @@ def _waiting_for_accept(listener: socket.socket) -> int:
 
 
 def post_worker_init(worker: Any) -> None:
-    """In each worker, before its first request: find Redis, and give every node the scripts."""
-    worker.wsgi.extensions["taskflow"].reach_redis()
+    """In each worker, before its first request: find Redis, load the scripts, see the outbox."""
+    container = worker.wsgi.extensions["taskflow"]
+    container.reach_redis()
+    container.relay.begin()
 
 
 def child_exit(_server: Any, worker: Any) -> None:
