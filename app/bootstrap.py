@@ -17,7 +17,7 @@ from argon2 import PasswordHasher
 
 from app import logs
 from app.config import Settings
-from app.coordination import deployment, purposes
+from app.coordination import deployment, forks, purposes
 from app.coordination.absent import Scripting
 from app.coordination.cache import META_TTL_MS, RedisCache
 from app.coordination.cron import CronClaims
@@ -124,6 +124,7 @@ def build(settings: Settings) -> Container:
         pool_timeout_ms=settings.db_pool_timeout_ms,
         on_retry=metrics.db_retries.inc,
     )
+    forks.in_child(db)
     gate = Gate()
     shared = _shared_cache(settings, redis.cache, scripts, metrics, gate)
     cache: Cache = shared or MemoryCache()

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from app.coordination import keys
+from app.coordination import forks, keys
 from app.coordination.scripts import Arg, Call, Script
 
 _MOST_TOLD = 256
@@ -88,6 +88,11 @@ class LocalCache:
         self._script, self._meta_ttl_ms = script, meta_ttl_ms
         self._most_bytes, self._most_entries = most_bytes, most_entries
         self._most_namespaces = most_namespaces
+        self.begin_afresh()
+        forks.in_child(self)
+
+    def begin_afresh(self) -> None:
+        """Empty: a thread that the child does not have may have been at it."""
         self._generations: OrderedDict[str, Generation] = OrderedDict()
         self._held: OrderedDict[tuple[str, str], Held] = OrderedDict()
         self._lock = threading.Lock()

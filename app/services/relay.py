@@ -19,6 +19,7 @@ from uuid import UUID
 
 import structlog
 
+from app.coordination import forks
 from app.coordination.gate import Gate
 from app.coordination.stale import Stale
 from app.coordination.ticker import Ticker
@@ -67,10 +68,16 @@ class Relay:
         self._pending = metrics.cache_pending
         self._kept_ms = entry_ttl_s * 1000 + _KEPT_LONGER_MS
         self._ticker = Ticker("relay")
-        self._lock, self._looking = threading.Lock(), threading.Lock()
-        self._begun = self._closed = False
+        self._closed = False
         self._history = ""
         self._purged_at = time.monotonic()
+        self.begin_afresh()
+        forks.in_child(self)
+
+    def begin_afresh(self) -> None:
+        """Not looking yet; how long the parent's last look holds is the gate's business."""
+        self._lock, self._looking = threading.Lock(), threading.Lock()
+        self._begun = False
 
     def begin(self) -> None:
         """Look from now on; again does nothing. Not before a fork: a thread does it."""
