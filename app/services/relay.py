@@ -12,7 +12,7 @@ import contextlib
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 from uuid import UUID
@@ -65,7 +65,8 @@ class Relay:
         entry_ttl_s: int,
     ) -> None:
         self._db, self._cache, self._changes, self._gate = db, cache, changes, gate
-        self._pending = metrics.cache_pending
+        self._pending, self._checked = metrics.cache_pending, metrics.cache_checked
+        self._untold = 0
         self._kept_ms = entry_ttl_s * 1000 + _KEPT_LONGER_MS
         self._ticker = Ticker("relay")
         self._closed = False
@@ -77,7 +78,7 @@ class Relay:
     def begin_afresh(self) -> None:
         """Not looking yet; how long the parent's last look holds is the gate's business."""
         self._lock, self._looking = threading.Lock(), threading.Lock()
-        self._begun = False
+        self._begun = self._turned = False
 
     def begin(self) -> None:
         """Look from now on; again does nothing. Not before a fork: a thread does it."""
@@ -113,25 +114,60 @@ class Relay:
         self._mark_told()
         while complete:
             found = self._read(history)
-            self._pending.set(len(found))
             if not found:
-                self._gate.passed(began)
+                self._passed(began)
                 break
             complete = self._tell(found)
         return complete
+
+    def health(self) -> Mapping[str, str]:
+        """A check for `/health`: `warn` with something untold, or while nothing is believed."""
+        age_s, shut = self._gate.age_s, self._turned and not self._gate.is_open
+        looked = "not looked at" if age_s is None else f"looked at {age_s:.1f} s ago"
+        detail = f"{looked}, invalidations pending: {self._untold}"
+        if shut:
+            detail += "; this process answers from the database"
+        return {
+            "name": "cache:outbox",
+            "status": "warn" if shut or self._untold else "pass",
+            "detail": detail,
+        }
+
+    def _passed(self, began: float) -> None:
+        self._gate.passed(began)
+        self._checked.set(time.time() - (time.monotonic() - began))
+        self._see_untold(0)
+
+    def _see_untold(self, count: int) -> None:
+        self._untold = count
+        self._pending.set(count)
 
     def _turn(self) -> float | None:
         with self._looking:
             if self._closed:
                 return None
             try:
-                self.look()
+                if not self._has_looked():
+                    self._count()
                 self._purge()
-            except (CoordinationError, DatabaseUnavailable) as error:
-                _log.info("relay.not_looked", kind=getattr(error, "kind", "database"))
+            except DatabaseUnavailable:
+                _log.info("relay.not_looked", kind="database")
             except Exception:  # or this process would never look again
                 _log.exception("relay.failed")
+            self._turned = True
         return time.monotonic() + _EVERY_S
+
+    def _has_looked(self) -> bool:
+        try:
+            return self.look()
+        except CoordinationError as error:
+            _log.info("relay.not_looked", kind=error.kind)
+            return False
+
+    def _count(self) -> None:
+        with self._db.read() as session:
+            left = invalidations.untold(session, least_age_ms=_LEFT_TO_WRITER_MS)
+        self._see_untold(left.records)
 
     def _read(self, history: str) -> list[Pending]:
         with self._db.read() as session:

@@ -26,7 +26,9 @@ def records(app: OpenAPI) -> tuple[int, int]:
 
 
 @pytest.fixture
-def another(make_app: MakeApp, app: OpenAPI, ann: Person, ready_url: str, valkey: Valkey) -> OpenAPI:
+def another(
+    make_app: MakeApp, app: OpenAPI, ann: Person, ready_url: str, valkey: Valkey
+) -> OpenAPI:
     """The command's own process; what went before it, with something overdue, is told."""
     done = app.test_cli_runner().invoke(args=["demo", "--email", ann.email])
     assert done.exit_code == 0, done.output
