@@ -156,12 +156,13 @@ def _waiting_for_accept(listener: socket.socket) -> int:
 
 
 def post_worker_init(worker: Any) -> None:
-    """In each worker, before its first request: find Redis, and give every node the scripts.
+    """In each worker, before its first request: find Redis, load the scripts, see the outbox.
 
     The worker is among those that share the limits from now on: Redis may be lost before it serves.
     """
     parts = worker.wsgi.extensions["taskflow"]
     parts.reach_redis()
+    parts.relay.begin()
     parts.fleet.join()
 
 

@@ -17,7 +17,7 @@ from argon2 import PasswordHasher
 
 from app import logs
 from app.config import Settings
-from app.coordination import deployment, purposes
+from app.coordination import deployment, forks, purposes
 from app.coordination.absent import Scripting
 from app.coordination.cache import META_TTL_MS, RedisCache
 from app.coordination.cron import CronClaims
@@ -82,6 +82,10 @@ class Container:
         """For each purpose its name, status and detail; empty where no Redis is configured."""
         return purposes.health(self.redis, self.scripts) if self.settings.has_redis else []
 
+    def health_of_outbox(self) -> list[Mapping[str, str]]:
+        """Whether this process may believe what is cached; empty where nothing is shared."""
+        return [self.relay.health()] if self.shared else []
+
     def reach_redis(self) -> None:
         """At a process's start: find Redis and load every script on every node.
 
@@ -129,6 +133,7 @@ def build(settings: Settings) -> Container:
         pool_timeout_ms=settings.db_pool_timeout_ms,
         on_retry=metrics.db_retries.inc,
     )
+    forks.in_child(db)
     gate = Gate()
     shared = _shared_cache(settings, redis.cache, scripts, metrics, gate)
     cache: Cache = shared or MemoryCache()
@@ -193,7 +198,11 @@ def _shared_cache(
         metrics,
         ttl_s=settings.cache_ttl_s,
         fallback=MemoryCache(),
-        local=LocalCache(scripts["cache_sync.v1"], meta_ttl_ms=META_TTL_MS),
+        local=LocalCache(
+            scripts["cache_sync.v1"],
+            meta_ttl_ms=META_TTL_MS,
+            on_bytes=metrics.cache_l1_bytes.set,
+        ),
         gate=gate,
         clustered=settings.redis_mode == "cluster" and not settings.cache_redis_url,
     )

@@ -131,7 +131,7 @@ class Settings(BaseModel):
     )
 
     session_ttl_s: int = _seconds("SESSION_TTL_S", 30 * 86_400)
-    cache_ttl_s: int = _seconds("CACHE_TTL_S", 5, most=3_600)
+    cache_ttl_s: int = _seconds("CACHE_TTL_S", 300, most=3_600)
     max_body_bytes: int = _var(
         "MAX_BODY_BYTES", 1_048_576, "whole bytes, 1024 to 104857600", ge=1_024, le=104_857_600
     )

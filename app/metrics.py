@@ -105,12 +105,27 @@ class Metrics:
             "Requests decided without Redis: by a denial remembered, or by this process's share.",
             *("endpoint", "by"),
         )
+        self._cache()
+
+    def _cache(self) -> None:
         self.cache = self._counter("cache_events_total", "What the cache did.", "event")
         self.cache_pending = Gauge(
             "taskflow_cache_invalidations_pending",
             "Changes in the outbox that Redis had not been told of at the last look.",
             registry=self.registry,
             multiprocess_mode="livemax",
+        )
+        self.cache_checked = Gauge(
+            "taskflow_cache_outbox_checked_timestamp_seconds",
+            "When the last look at the outbox began that left nothing untold; 0 before the first.",
+            registry=self.registry,
+            multiprocess_mode="livemin",
+        )
+        self.cache_l1_bytes = Gauge(
+            "taskflow_cache_l1_bytes",
+            "Values that this process holds of the shared cache.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
         )
 
     def _cron(self) -> None:

@@ -75,7 +75,8 @@ def metrics() -> Response:
 
 
 def _checks() -> list[Mapping[str, Any]]:
-    return [_database(), *container().health_of_redis()]
+    parts = container()
+    return [_database(), *parts.health_of_redis(), *parts.health_of_outbox()]
 
 
 def _database() -> Mapping[str, Any]:

@@ -29,12 +29,21 @@ class _OneLineErrors(click.Command):
             raise click.ClickException(_lines(error)) from error
 
 
+class Command(_OneLineErrors):
+    """One command; it needs `@with_appcontext`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        finally:
+            if current_app:
+                container().relay.settle()
+
+
 class Commands(_OneLineErrors, AppGroup):
     """A group whose commands run inside the application."""
 
-
-class Command(_OneLineErrors):
-    """One command; it needs `@with_appcontext`."""
+    command_class = Command
 
 
 def container() -> Container:

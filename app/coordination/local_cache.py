@@ -17,11 +17,11 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from app.coordination import keys
+from app.coordination import forks, keys
 from app.coordination.scripts import Arg, Call, Script
 
 _MOST_TOLD = 256
@@ -74,6 +74,7 @@ class LocalCache:
     Args:
         most_bytes: of all values together.
         meta_ttl_ms: of a namespace's sequence and tags on the server, ms.
+        on_bytes: called with how many bytes are held, when that has changed.
     """
 
     def __init__(
@@ -84,10 +85,16 @@ class LocalCache:
         most_bytes: int = 32 << 20,
         most_entries: int = 20_000,
         most_namespaces: int = 10_000,
+        on_bytes: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._script, self._meta_ttl_ms = script, meta_ttl_ms
         self._most_bytes, self._most_entries = most_bytes, most_entries
-        self._most_namespaces = most_namespaces
+        self._most_namespaces, self._on_bytes = most_namespaces, on_bytes
+        self.begin_afresh()
+        forks.in_child(self)
+
+    def begin_afresh(self) -> None:
+        """Empty: a thread that the child does not have may have been at it."""
         self._generations: OrderedDict[str, Generation] = OrderedDict()
         self._held: OrderedDict[tuple[str, str], Held] = OrderedDict()
         self._lock = threading.Lock()
@@ -114,6 +121,7 @@ class LocalCache:
             fresh = held.generation is generation and held.until > time.monotonic()
             if not fresh or not generation.covers(held.sequence, held.tags):
                 self._drop((namespace, key))
+                self._on_bytes(self.bytes)
                 return None
             self._held.move_to_end((namespace, key))
             return held
@@ -127,6 +135,7 @@ class LocalCache:
             self.bytes += held.size
             while self.bytes > self._most_bytes or len(self._held) > self._most_entries:
                 self._drop(next(iter(self._held)))
+            self._on_bytes(self.bytes)
 
     def question(self, namespace: str) -> Question:
         with self._lock:

@@ -142,6 +142,10 @@ class Database:
         with self.read() as session:
             session.execute(text("SELECT version_num FROM alembic_version"))
 
+    def begin_afresh(self) -> None:
+        """In a forked child: with a pool of its own; the parent's connections are left alone."""
+        self.engine.dispose(close=False)
+
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()

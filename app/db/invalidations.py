@@ -70,6 +70,19 @@ def forget_old(session: Session, *, age_ms: int, limit: int) -> int:
     return len(gone.all())
 
 
-def count_untold(session: Session) -> int:
-    """How many no history has yet."""
-    return session.scalar(select(func.count()).where(Invalidation.told.is_(None))) or 0
+class Untold(NamedTuple):
+    """Records that no history has: how many, and the oldest one's age in ms (0 without any)."""
+
+    records: int
+    oldest_ms: int
+
+
+def untold(session: Session, *, least_age_ms: int = 0) -> Untold:
+    """What Redis is not known to have been told, but for the records of the last moment."""
+    now_ms = session.scalar(select(db_now_ms())) or 0
+    count, oldest = session.execute(
+        select(func.count(), func.min(Invalidation.created_ms)).where(
+            Invalidation.told.is_(None), Invalidation.created_ms <= now_ms - least_age_ms
+        )
+    ).one()
+    return Untold(count, max(0, now_ms - oldest) if count else 0)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.coordination import forks
 from app.coordination.gate import Gate
 from app.coordination.stale import Stale
 from app.db import invalidations
@@ -35,6 +36,11 @@ class Changes:
 
     def __init__(self, db: Database, cache: Cache, gate: Gate) -> None:
         self._db, self._cache, self._gate = db, cache, gate
+        self.begin_afresh()
+        forks.in_child(self)
+
+    def begin_afresh(self) -> None:
+        """With nothing told or left to tell: that is the parent's, and it is in the outbox."""
         self._lock = threading.Lock()
         self._told: list[tuple[UUID, str]] = []
 

@@ -19,6 +19,7 @@ from sqlalchemy import delete, select
 
 from app.config import Settings
 from app.config_values import LIMITS_TAKES, limit_list
+from app.coordination import forks
 from app.coordination.ticker import Ticker
 from app.db.engine import Database
 from app.db.enums import Role
@@ -65,9 +66,14 @@ class LimitRules:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._ticker = Ticker("limit-rules")
+        self._closed = False
+        self.begin_afresh()
+        forks.in_child(self)
+
+    def begin_afresh(self) -> None:
+        """With no copy, so that the first request reads one and begins to renew it."""
         self._lock = threading.Lock()
         self._copy: Mapping[tuple[str, str], str] | None = None
-        self._closed = False
 
     def limits_of(self, actor: Actor | None, budget: Budget) -> str | None:
         """The limits that a rule gives to the actor; None where the settings' hold."""

@@ -12,13 +12,14 @@ import contextlib
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 from uuid import UUID
 
 import structlog
 
+from app.coordination import forks
 from app.coordination.gate import LEFT_TO_WRITER_S, Gate
 from app.coordination.stale import Stale
 from app.coordination.ticker import Ticker
@@ -64,13 +65,20 @@ class Relay:
         entry_ttl_s: int,
     ) -> None:
         self._db, self._cache, self._changes, self._gate = db, cache, changes, gate
-        self._pending = metrics.cache_pending
+        self._pending, self._checked = metrics.cache_pending, metrics.cache_checked
+        self._untold = 0
         self._kept_ms = entry_ttl_s * 1000 + _KEPT_LONGER_MS
         self._ticker = Ticker("relay")
-        self._lock, self._looking = threading.Lock(), threading.Lock()
-        self._begun = self._closed = False
+        self._closed = False
         self._history = ""
         self._purged_at = time.monotonic()
+        self.begin_afresh()
+        forks.in_child(self)
+
+    def begin_afresh(self) -> None:
+        """Not looking yet; how long the parent's last look holds is the gate's business."""
+        self._lock, self._looking = threading.Lock(), threading.Lock()
+        self._begun = self._turned = False
 
     def begin(self) -> None:
         """Look from now on; again does nothing. Not before a fork: a thread does it."""
@@ -82,11 +90,15 @@ class Relay:
                 self._ticker.add(time.monotonic(), self._turn)
 
     def close(self) -> None:
-        """A last look, so that what this process told is known to be told."""
+        """As `settle`, and look no more."""
         with self._looking:
             self._closed = True
-            with contextlib.suppress(DatabaseUnavailable):
-                self._mark_told()
+        self.settle()
+
+    def settle(self) -> None:
+        """Write down what this process told until now, so that no other tells it again."""
+        with self._looking, contextlib.suppress(DatabaseUnavailable):
+            self._mark_told()
 
     def look(self) -> bool:
         """Tell Redis what it may not have been told; whether that is now nothing.
@@ -102,28 +114,61 @@ class Relay:
         complete = True
         while complete:
             found = self._read(history)
-            self._pending.set(len(found))
             if not found:
-                self._gate.passed(began)
+                self._passed(began)
                 break
             complete = self._tell(found)
         return complete
+
+    def health(self) -> Mapping[str, str]:
+        """A check for `/health`: `warn` with something untold, or while nothing is believed."""
+        age_s, shut = self._gate.age_s, self._turned and not self._gate.is_open
+        looked = "not looked at" if age_s is None else f"looked at {age_s:.1f} s ago"
+        detail = f"{looked}, invalidations pending: {self._untold}"
+        if shut:
+            detail += "; this process answers from the database"
+        return {
+            "name": "cache:outbox",
+            "status": "warn" if shut or self._untold else "pass",
+            "detail": detail,
+        }
+
+    def _passed(self, began: float) -> None:
+        self._gate.passed(began)
+        self._checked.set(time.time() - (time.monotonic() - began))
+        self._see_untold(0)
+
+    def _see_untold(self, count: int) -> None:
+        self._untold = count
+        self._pending.set(count)
 
     def _turn(self) -> float | None:
         with self._looking:
             if self._closed:
                 return None
             try:
-                self.look()
+                if not self._has_looked():
+                    self._count()
                 self._purge()
-            except CoordinationError as error:
-                self._gate.redis_lost = True
-                _log.info("relay.not_looked", kind=error.kind)
             except DatabaseUnavailable:
                 _log.info("relay.not_looked", kind="database")
             except Exception:  # or this process would never look again
                 _log.exception("relay.failed")
+            self._turned = True
         return time.monotonic() + _EVERY_S
+
+    def _has_looked(self) -> bool:
+        try:
+            return self.look()
+        except CoordinationError as error:
+            self._gate.redis_lost = True
+            _log.info("relay.not_looked", kind=error.kind)
+            return False
+
+    def _count(self) -> None:
+        with self._db.read() as session:
+            left = invalidations.untold(session, least_age_ms=_LEFT_TO_WRITER_MS)
+        self._see_untold(left.records)
 
     def _read(self, history: str) -> list[Pending]:
         with self._db.read() as session:

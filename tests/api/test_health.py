@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from flask_openapi import OpenAPI
 from werkzeug.test import TestResponse
 
 from tests.api.conftest import MakeApp
-from tests.api.people import json_of
+from tests.api.people import Person, json_of
 from tests.support.majority import Majority
 from tests.support.ports import free_port
 from tests.support.redis_servers import Valkey
@@ -91,7 +92,7 @@ def test_where_one_redis_keeps_the_locks_there_is_no_check_of_a_majority(
     client: FlaskClient,
 ) -> None:
     checks = _document(client.get("/health"))["checks"]
-    assert set(checks) == {"database", "redis:limiter", "redis:cache", "redis:lock"}
+    assert set(checks) == {"database", "redis:limiter", "redis:cache", "redis:lock", "cache:outbox"}
 
 
 NO_MAJORITY = ": no majority, so that no lock can be taken"
@@ -206,3 +207,41 @@ def test_probes_are_not_limited(make_app: MakeApp, ready_url: str) -> None:
     client = app.test_client()
     for path in ("/health/live", "/health/ready", "/health", "/metrics"):
         assert [client.get(path).status_code for _ in range(3)] == [200] * 3
+
+
+def test_it_says_of_the_outbox_when_it_was_looked_at(client: FlaskClient, app: OpenAPI) -> None:
+    client.get("/health/live")
+    eventually(lambda: app.extensions["taskflow"].gate.is_open, what="the first look")
+    (check,) = _document(client.get("/health"))["checks"]["cache:outbox"]
+    assert check["status"] == "pass"
+    assert re.fullmatch(r"looked at \d\.\d s ago, invalidations pending: 0", check["detail"])
+
+
+def test_changes_that_redis_has_not_heard_of_are_a_warning(
+    client: FlaskClient, app: OpenAPI, ann: Person, valkey: Valkey
+) -> None:
+    container = app.extensions["taskflow"]
+    eventually(lambda: container.gate.is_open, what="the first look")
+    project = ann.project()
+    valkey.kill()
+    for _ in range(2):
+        ann.task(project)
+
+    def outbox() -> dict[str, str]:
+        (check,) = _document(client.get("/health"))["checks"]["cache:outbox"]
+        return dict(check)
+
+    detail = "not looked at, invalidations pending: 2; this process answers from the database"
+    eventually(lambda: outbox()["detail"] == detail, what="the warning")
+    assert outbox()["status"] == "warn"
+    assert client.get("/health/ready").status_code == 200
+    figure = container.metrics.registry.get_sample_value
+    assert figure("taskflow_cache_invalidations_pending") == 2
+    valkey.restart()
+    eventually(lambda: outbox()["status"] == "pass", what="the outbox to be told")
+    assert figure("taskflow_cache_invalidations_pending") == 0
+
+
+def test_with_nothing_shared_there_is_no_outbox(make_app: MakeApp, ready_url: str) -> None:
+    checks = _document(make_app(DATABASE_URL=ready_url).test_client().get("/health"))["checks"]
+    assert set(checks) == {"database"}

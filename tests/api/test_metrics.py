@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from flask.testing import FlaskClient
+from flask_openapi import OpenAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.people import Person
+from tests.support.waiting import eventually
 
 NAMES = {
     "taskflow_http_requests_total",
@@ -71,3 +74,21 @@ def test_only_the_request_that_reads_it_is_in_flight(client: FlaskClient) -> Non
         client.get("/nothing")
     in_flight = [value for name, _, value in _samples(client) if name == "taskflow_http_in_flight"]
     assert in_flight == [1.0]
+
+
+def test_of_the_cache_its_events_its_bytes_and_the_look_at_the_outbox(
+    client: FlaskClient, app: OpenAPI, ann: Person
+) -> None:
+    container = app.extensions["taskflow"]
+    eventually(lambda: container.gate.is_open, what="the first look")
+    path = f"/projects/{ann.project()['id']}/tasks"
+    began = time.time()
+    sent = [ann.get(path).data for _ in range(3)]
+    found = {(name, labels.get("event")): value for name, labels, value in _samples(client)}
+    assert found["taskflow_cache_events_total", "miss"] == 1
+    assert found["taskflow_cache_events_total", "stored"] == 1
+    assert found["taskflow_cache_events_total", "hit_l1"] == 2
+    assert found["taskflow_cache_invalidations_pending", None] == 0
+    assert found["taskflow_cache_l1_bytes", None] == container.shared.local.bytes > len(sent[0])
+    checked = found["taskflow_cache_outbox_checked_timestamp_seconds", None]
+    assert abs(checked - began) < 60

@@ -8,10 +8,14 @@ from collections.abc import Callable
 import pytest
 import requests
 
+from app.coordination import keys
+from app.db import invalidations
+from app.db.engine import Database
 from app.db.migrate import upgrade
 from tests.support.need import skip_or_fail
 from tests.support.ports import free_port
 from tests.support.processes import SchedulerProcess
+from tests.support.redis_servers import Valkey
 from tests.support.waiting import eventually
 
 Start = Callable[..., SchedulerProcess]
@@ -47,6 +51,26 @@ def test_an_address_that_is_none_stops_the_start(given: str, start_scheduler: St
     assert scheduler.wait() == 2
     said = f"SCHEDULER_METRICS: got '{given}', takes host:port to serve them on"
     assert said in scheduler.text()
+
+
+def test_a_scheduler_tells_what_a_writer_that_died_left_in_the_outbox(
+    sqlite_url: str, valkey: Valkey, start_scheduler: Start
+) -> None:
+    upgrade(sqlite_url)
+    db = Database(sqlite_url, pool_size=2, pool_timeout_ms=2_000)
+    with db.write() as session:
+        invalidations.record(session, ["project:1"], ["lists"])
+    scheduler = start_scheduler({"DATABASE_URL": sqlite_url, "REDIS_URL": valkey.url})
+    eventually(lambda: _untold(db) == 0, timeout_s=20, what="the record to be told")
+    with valkey.client() as raw:
+        assert raw.zscore(keys.cache("project:1", "").tags, "lists") == 1
+    assert scheduler.terminate() == 0
+    db.close()
+
+
+def _untold(db: Database) -> int:
+    with db.read() as session:
+        return invalidations.untold(session).records
 
 
 def _has_ipv6() -> bool:
