@@ -146,7 +146,11 @@ class Settings(BaseModel):
         "OVERDUE_SWEEP_BATCH", 1_000, "a whole number, 1 to 10000", ge=1, le=10_000
     )
     scheduler_poll_s: int = _seconds("SCHEDULER_POLL_S", 15, most=3_600)
-    scheduler_metrics: Node | None = _var("SCHEDULER_METRICS", None, "host:port to serve them on")
+    scheduler_metrics: Node | None = _var(
+        "SCHEDULER_METRICS",
+        None,
+        "host:port to serve them on, such as 127.0.0.1:9133 or [::1]:9133",
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:

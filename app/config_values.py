@@ -12,7 +12,8 @@ from pydantic import AfterValidator
 # At most 9 digits of hits, 3 of units: what the script can count.
 _LIMIT = re.compile(
     r"^\s*([1-9]\d{0,8})\s*(?:/|per)\s*([1-9]\d{0,2})?\s*(second|minute|hour|day|month|year)s?"
-    r"(\s+(exact|shadow)){0,2}\s*$"
+    r"(\s+(exact|shadow)){0,2}\s*$",
+    re.ASCII,
 )
 
 

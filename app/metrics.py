@@ -112,6 +112,11 @@ class Metrics:
             "cron_runs_total", "Attempts ended.", "job", "instance", "outcome"
         )
         self.cron_missed = self._counter("cron_missed_slots_total", "Slots passed over.", "job")
+        self.cron_slots_ahead = self._counter(
+            "cron_slots_ahead_total",
+            "Looks at a job whose newest slot lies in the database's future.",
+            "job",
+        )
         self.cron_fenced_out = self._counter(
             "cron_fence_rejections_total", "Batches refused under an older fence.", "job"
         )

@@ -1,8 +1,9 @@
 """Rate limits: the price of three limits in one call, and whether the limit is ever exceeded.
 
-`python -m benchmarks.limits --json`. The peer is Flask-Limiter's own way with Redis: for three
-moving windows and headers, three hits and one window statistic. The floor is the cheapest script
-there can be, through redis-py. Both run in the same rounds against the same Valkey.
+`python -m benchmarks.limits --json`. The peers are Flask-Limiter's own way with Redis: for three
+moving windows and headers, three hits and one window statistic; and throttled-py's sliding window
+of one limit, against one limit of ours. The floor is the cheapest script there can be, through
+redis-py. All run in the same rounds against the same Valkey.
 """
 
 from __future__ import annotations
@@ -15,9 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from limits import parse
-from limits.storage import RedisStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from app.coordination import keys
 from app.coordination.client import ScriptClient, from_url
@@ -26,6 +24,7 @@ from app.coordination.rate_limit import RedisRates
 from app.coordination.rates import Limit
 from app.coordination.scripts import Call, ScriptRegistry
 from app.metrics import Metrics
+from benchmarks.limit_peers import half_full_stock, half_full_throttled_py
 from benchmarks.measuring import interleaved, main, percentiles_us, ratio, versions
 from tests.support.redis_servers import Valkey
 
@@ -49,7 +48,7 @@ def measure() -> dict[str, Any]:
             "bytes_per_key_5000_per_hour": _bytes_of_a_full_key(raw, client, scripts),
             "versions": {
                 "valkey": raw.info("server").get("valkey_version", raw.info()["redis_version"]),
-                **versions("redis", "hiredis", "limits", "flask-limiter"),
+                **versions("redis", "hiredis", "limits", "flask-limiter", "throttled-py"),
             },
         }
         client.close()
@@ -68,24 +67,19 @@ def _round_trips(raw: redis.Redis, rates: RedisRates) -> int:
 
 def _times(url: str, raw: redis.Redis, rates: RedisRates) -> dict[str, Any]:
     limits = _limits()
-    items = [parse(f"{amount} per {window} second") for amount, window in AMOUNTS.values()]
-    stock = MovingWindowRateLimiter(RedisStorage(url))
-    for item, limit in zip(items, limits, strict=True):
+    alone = limits[1:2]
+    for limit in limits:
         for _ in range(limit.amount // 2):
-            stock.hit(item, "half")
             rates.admit("half", [limit])
+    rates.admit("alone", [alone[0]._replace(cost=alone[0].amount // 2)])
     trivial = raw.script_load("return 1")
-
-    def peer() -> None:
-        for item in items:
-            stock.hit(item, "half")
-        stock.get_window_stats(items[0], "half")
-
     seconds = interleaved(
         {
             "ours": lambda: rates.admit("half", limits),
-            "stock": peer,
+            "stock": half_full_stock(url, limits),
             "floor": lambda: raw.evalsha(trivial, 1, "tf:1:{half}"),
+            "ours_1_limit": lambda: rates.admit("alone", alone),
+            "throttled_py": half_full_throttled_py(url, alone[0]),
         },
         rounds=ROUNDS,
         calls=CALLS,
@@ -93,6 +87,7 @@ def _times(url: str, raw: redis.Redis, rates: RedisRates) -> dict[str, Any]:
     return {
         "ratio_stock_3_limits": ratio(seconds, "stock", "ours", calls=CALLS),
         "ratio_floor": ratio(seconds, "ours", "floor", calls=CALLS),
+        "throttled_py_ratio": ratio(seconds, "throttled_py", "ours_1_limit", calls=CALLS),
         **{name: percentiles_us(taken) for name, taken in seconds.items()},
     }
 

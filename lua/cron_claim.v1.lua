@@ -23,5 +23,10 @@ end
 
 local since = redis.call('TIME')[1]
 redis.call('HSET', KEYS[1], 'token', ARGV[1], 'slot', ARGV[3], 'holder', ARGV[4], 'since', since)
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+-- Without an end it would keep every scheduler waiting for good: what cannot expire must not stay.
+local ends = redis.pcall('PEXPIRE', KEYS[1], ARGV[2])
+if type(ends) == 'table' and ends.err then
+  redis.call('DEL', KEYS[1])
+  return ends
+end
 return {'claimed', tonumber(ARGV[2])}

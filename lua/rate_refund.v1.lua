@@ -2,13 +2,14 @@
 --
 -- KEYS[1]    string tf:1:{<identity>}:rate-reset    us since the epoch until which nothing is owed
 -- KEYS[2..n] string tf:1:{<identity>}:rate:<limit>  coalesced log, as rate_admit writes it
--- ARGV[1]    at      the at_us of the decision that took
--- ARGV[3i-4] cost    hits that it took of KEYS[i]
--- ARGV[3i-3] window  that limit's, ms
--- ARGV[3i-2] shared  1 where its hits of the same window/64 share an entry, 0 where none do
+-- ARGV[4i-7] at      the clock under which the decision stored its hits of KEYS[i], us
+-- ARGV[4i-6] cost    how many they were
+-- ARGV[4i-5] window  that limit's, ms
+-- ARGV[4i-4] shared  1 where its hits of the same window/64 share an entry, 0 where none do
 --
 -- Returns of how many limits something was given back
--- Clock: the server's TIME, or the newest hit stored where that is later
+-- Clock: the server's TIME, or the newest hit of the same log where that is later. The newest entry
+--   stays, with no hits where all were given back, so that a log's clock never goes back
 -- Atomic because: another hit stored between reading and writing the log would be lost
 -- Strictness: the hit is in the oldest entry that is not older than it, and of the same cell;
 --   taking it out leaves the entry's time, so that its other hits are held as long as before. Under
@@ -38,33 +39,29 @@ local function stands_for(newest, taken, shared, cell)
   return newest == taken or (shared and floor(newest / cell) == floor(taken / cell))
 end
 
-local taken_at, reset_at, refunded = ARGV[1] + 0, redis.call('GET', KEYS[1]), 0
-if reset_at and reset_at + 0 >= taken_at then return 0 end
-
+local reset_at, refunded = (redis.call('GET', KEYS[1]) or -1) + 0, 0
 local clock = redis.call('TIME')
 for i = 2, #KEYS do
-  local window, shared = ARGV[3 * i - 3] * 1000, ARGV[3 * i - 2] == '1'
-  local log, at = redis.call('GET', KEYS[i]) or '', HEAD + 1
+  local taken_at, cost = ARGV[4 * i - 7] + 0, ARGV[4 * i - 6] + 0
+  local window, shared = ARGV[4 * i - 5] * 1000, ARGV[4 * i - 4] == '1'
+  local log, at, given = redis.call('GET', KEYS[i]) or '', HEAD + 1, 0
   local now = clock[1] * 1000000 + clock[2]
   if log ~= '' then now = math.max(now, time_at(log, #log - ENTRY + 1)) end
+  if taken_at <= reset_at or taken_at + window <= now then cost = 0 end
   while at < #log and time_at(log, at) < taken_at do at = at + ENTRY end
-  local cost, given = ARGV[3 * i - 4] + 0, 0
-  if taken_at + window <= now then cost = 0 end
   local kept = sub(log, HEAD + 1, at - 1)
   while given < cost and at < #log
     and stands_for(time_at(log, at), taken_at, shared, window / CELLS) do
     local hits = count_at(log, at + 7)
-    local part = math.min(hits, cost - given)
-    if part < hits then kept = kept .. sub(log, at, at + 6) .. count_bytes(hits - part) end
+    local part, is_newest = math.min(hits, cost - given), at + ENTRY > #log
+    if part < hits or is_newest then
+      kept = kept .. sub(log, at, at + 6) .. count_bytes(hits - part)
+    end
     given, at = given + part, at + ENTRY
   end
   if given > 0 then
-    kept = kept .. sub(log, at)
-    if kept ~= '' then
-      redis.call('SET', KEYS[i], count_bytes(count_at(log, 1) - given) .. kept, 'KEEPTTL')
-    else
-      redis.call('DEL', KEYS[i])
-    end
+    local total = count_bytes(count_at(log, 1) - given)
+    redis.call('SET', KEYS[i], total .. kept .. sub(log, at), 'KEEPTTL')
     refunded = refunded + 1
   end
 end

@@ -11,15 +11,16 @@ local ENTRY = 11
 local clock = redis.call('TIME')
 local now = math.max(clock[1] * 1000000 + clock[2], (redis.call('GET', KEYS[1]) or 0) + 0)
 
-local deleted = 0
+local had_hits = 0
 for i = 2, #KEYS do
   local log = redis.call('GET', KEYS[i])
   if log then
     local at = #log - ENTRY + 1
     local a, b, c, d, e, f, g = string.byte(log, at, at + 6)
     now = math.max(now, (((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f) * 256 + g)
-    deleted = deleted + redis.call('DEL', KEYS[i])
+    redis.call('DEL', KEYS[i])
+    if string.sub(log, 1, 4) ~= '\0\0\0\0' then had_hits = had_hits + 1 end
   end
 end
 redis.call('SET', KEYS[1], string.format('%.0f', now), 'PX', ARGV[1])
-return deleted
+return had_hits

@@ -5,6 +5,10 @@ decided together first, the route's decorated ones included, and the storage ans
 request's memo (`rate_memo`). So its defaults, decorators, exemptions and callbacks go on
 working, at the price of one round trip, and a request that any of them denies is counted by none.
 
+Where a function has a say in one of the route's limits, they are a decision of their own, within
+the route: it may need what a later hook or a decorator above the limit sets. The limiter's own
+`key_func` must know its answer before the route, as it has to for Flask-Limiter's defaults.
+
 A limit with `deduct_when` is reserved before the request and refunded after it where it must not be
 deducted: two requests at once cannot both take the last place.
 """
@@ -13,12 +17,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from itertools import chain
 from typing import Any
 
 from flask import Response, current_app, request
 from flask_limiter import ExemptionScope, Limiter
+from flask_limiter import Limit as LimitGroup
 from flask_limiter._limits import RuntimeLimit
 from flask_limiter.constants import ConfigVars
 from flask_limiter.util import get_qualified_name
@@ -106,28 +111,46 @@ class OneCallLimiter(Limiter):
                     memo().refund(self._rates, key, cost)
 
     def _ahead(self, endpoint: str) -> list[tuple[RuntimeLimit, Named]]:
-        """What the decorators of the route will ask for, as far as it can be told by now.
+        """The route's limits, where all of them are the same before it as within it.
 
-        A function of theirs that needs what a later hook provides is asked within the route.
+        Else none: those decided within the route are not to deny what those ahead have counted.
         """
-        found: list[tuple[RuntimeLimit, Named]] = []
-        with contextlib.suppress(Exception):
-            for each in self._decorated(endpoint):
-                with contextlib.suppress(Exception):
-                    found += self._named(endpoint, [each])
-        return found
+        with contextlib.suppress(Exception):  # raised again where Flask-Limiter asks
+            limits = self._of_the_route(endpoint)
+            if all(map(self._is_plain, limits)):
+                return self._named(endpoint, limits)
+        return []
 
-    def _decorated(self, endpoint: str) -> list[RuntimeLimit]:
-        """The limits of the route's decorators, if anything is to be asked at all."""
+    def _of_the_route(self, endpoint: str) -> list[RuntimeLimit]:
+        """What its decorators will ask for; nothing where a function is to tell which they are."""
         view = current_app.view_functions.get(endpoint)
         name = get_qualified_name(view) if view else ""
-        filtered = not self.enabled or any(exempts() for exempts in self._request_filters)
-        if name not in self._marked_for_limiting or filtered:
+        if name not in self._marked_for_limiting or not self.enabled or self._request_filters:
+            return []
+        if any(map(_has_late_text, self._groups(name))):
             return []
         defaults, decorated = self.limit_manager.resolve_limits(
             current_app, endpoint, request.blueprint, name, False, True
         )
+        if defaults and any(map(_has_late_text, self.limit_manager._default_limits)):
+            return []
         return [*defaults, *decorated]
+
+    def _groups(self, name: str) -> Iterator[LimitGroup]:
+        """Whose texts tell, one with the other, which limits the view `name` has."""
+        manager = self.limit_manager
+        yield from manager._decorated_limits.get(name, ())
+        for each in (request.blueprint or "").split("."):
+            yield from manager._blueprint_limits.get(each, ())
+        yield from self._meta_limits
+
+    def _is_plain(self, each: RuntimeLimit) -> bool:
+        """Whether no function has a say in it but the limiter's own key."""
+        metas = chain(*self._meta_limits, each.meta_limits or ())
+        return all(
+            limit.key_func is self._key_func and not _has_functions(limit)
+            for limit in (each, *metas)
+        )
 
     def _probes(self, endpoint: str, limits: Iterable[RuntimeLimit]) -> list[Named]:
         """The limits on being limited: they may deny, and take nothing of a request that passes."""
@@ -169,6 +192,18 @@ class OneCallLimiter(Limiter):
             shadow=getattr(each, "shadow", False),
         )
         return Named(key, limit, reserved=each.deduct_when is not None)
+
+
+def _has_functions(each: RuntimeLimit) -> bool:
+    """Whether a function tells how it applies, or what is said of it."""
+    applies = (each.cost, each.scope, each.exempt_when, each.deduct_when)
+    return any(map(callable, (*applies, each.on_breach, each.error_message)))
+
+
+def _has_late_text(group: LimitGroup) -> bool:
+    """Whether a function tells its text, or that of a limit on being limited by it."""
+    texts = [group, *(group.meta_limits or ())]
+    return any(callable(getattr(each, "limit_provider", each)) for each in texts)
 
 
 def _frozen(each: RuntimeLimit) -> RuntimeLimit:

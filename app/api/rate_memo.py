@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from flask import g, has_app_context
+from flask import has_request_context, request
 
 from app.coordination.rates import DecidedBy, Decision, Limit, Rates, Standing
 
+_NAMESPACE = "LIMITER"  # of limits that are parsed from a text
 # Of a quoted string of RFC 8941: a scope may be anything, and a name goes into a header.
 _NOT_IN_A_NAME = re.compile(r"[^ !#-\[\]-~]")
 
@@ -185,22 +186,32 @@ class Memo:
 
 
 def memo() -> Memo:
-    """The current request's memo; outside of one nothing is remembered."""
-    if not has_app_context():
+    """The current request's memo; outside of one nothing is remembered.
+
+    It is not kept in `g`, which a request shares with an application's context around it.
+    """
+    if not has_request_context():
         return Memo()
-    if "rate_memo" not in g:
-        g.rate_memo = Memo()
-    found: Memo = g.rate_memo
+    of_request = vars(request)
+    if "rate_memo" not in of_request:
+        of_request["rate_memo"] = Memo()
+    found: Memo = of_request["rate_memo"]
     return found
 
 
 def split(key: str) -> tuple[str, str]:
     """Identity and limit's name out of Flask-Limiter's `LIMITER/<identity>/<scope>/a/n/unit` key.
 
-    Read from its end: an identity may have slashes, as a network of addresses does.
+    Two keys are two limits. Read from its end: an identity may have slashes, as a network of
+    addresses does. A hit by hand may have no scope, or another namespace, which then begins the
+    name; a key without so much as an identity is one as a whole.
     """
-    who, *name = key.rsplit("/", 4)
-    return who.partition("/")[2], "/".join(name)
+    namespace, _, rest = key.partition("/")
+    identity, *name = rest.rsplit("/", 4)
+    if len(name) < 3:  # a, n and unit
+        return key, rest or "all"
+    # The empty part tells a namespace from a scope.
+    return identity, "/".join(name if namespace == _NAMESPACE else [namespace, "", *name])
 
 
 def _turns(asked: Sequence[Named]) -> list[list[Named]]:

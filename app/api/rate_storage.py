@@ -6,19 +6,30 @@ import time
 
 from limits.storage import MovingWindowSupport, Storage
 
-from app.api.rate_memo import Named, memo, split
+from app.api.rate_memo import memo, split
 from app.coordination.rates import Limit, Rates, Standing
-from app.errors import CoordinationError
+from app.errors import CoordinationError, InvalidInput
 
 SCHEME = "taskflow"
+MOST_HITS = 2**32 - 1
 
 
 def limit_of(key: str, amount: int, window_s: int, cost: int) -> Limit:
+    """The limit under Flask-Limiter's key.
+
+    Raises:
+        InvalidInput: more hits than the log's 4 bytes can count.
+    """
+    if amount > MOST_HITS:
+        raise InvalidInput(f"A rate limit is at most {MOST_HITS}, not {amount}.")
     return Limit(split(key)[1], amount, window_s * 1000, cost)
 
 
 class ScriptStorage(Storage, MovingWindowSupport):
-    """What Flask-Limiter asks: answered from the memo, or decided alone where it is not there."""
+    """What Flask-Limiter asks: answered from the memo, or decided alone where it is not there.
+
+    A hit by hand is not remembered: who looks at it later wants to know how it stands by then.
+    """
 
     STORAGE_SCHEME = [SCHEME]  # noqa: RUF012  the library's attribute
 
@@ -35,11 +46,13 @@ class ScriptStorage(Storage, MovingWindowSupport):
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Whether this limit lets the request pass."""
-        if memo().answers(key):
-            standing = memo().standings[key]
+        ours = memo()
+        if ours.answers(key):
+            standing = ours.standings[key]
             return standing is None or not standing.denied
-        asked = Named(key, limit_of(key, limit, expiry, amount))
-        return memo().decide(self._rates, [asked])
+        ours.clear(key)
+        identity, _ = split(key)
+        return self._rates.admit(identity, [limit_of(key, limit, expiry, amount)]).admitted
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         """Start of the window (seconds since the epoch) and hits in it."""

@@ -17,6 +17,7 @@ from app.cli.cron_views import ProgressLine, job_view, run_view, told_job, told_
 from app.db import cron as fences
 from app.db.cron_history import history as runs_of
 from app.db.cron_history import overview
+from app.errors import LockBusy
 from app.scheduler.jobs import Job, table
 from app.scheduler.runner import End, Run, Runner
 
@@ -55,7 +56,7 @@ def history(name: str, limit: int, as_json: bool) -> None:
     """Show the newest attempts of JOB and its missed slots, the newest first."""
     job = _find(name)
     with container().db.read() as session:
-        views = [run_view(run) for run in runs_of(session, job=job.name, limit=limit)]
+        views = [run_view(each) for each in runs_of(session, job=job.name, limit=limit)]
     if as_json:
         click.echo(json.dumps({"job": job.name, "runs": views}))
     else:
@@ -109,11 +110,23 @@ def _find(name: str) -> Job:
 
 
 def _set_paused(job: Job, as_json: bool, *, paused: bool) -> None:
-    with container().db.write() as session:
-        fences.set_paused(session, job=job.name, paused=paused)
+    try:
+        with container().db.write() as session:
+            fences.set_paused(session, job=job.name, paused=paused)
+    except LockBusy:
+        raise click.ClickException(_in_a_batch(job)) from None
     _log.warning("cron.paused" if paused else "cron.resumed", job=job.name)
     said = {"job": job.name, "paused": paused}
     click.echo(json.dumps(said) if as_json else f"{job.name}: {'paused' if paused else 'resumed'}")
+
+
+def _in_a_batch(job: Job) -> str:
+    with container().db.read() as session:
+        row = overview(session, job=job.name).job
+    return (
+        f"Nothing was changed: {job.name} is in the middle of a batch on "
+        f"{row.holder if row else 'another machine'}. Try again; if that process hangs, end it."
+    )
 
 
 def _run(job: Job, stopping: threading.Event, line: ProgressLine) -> Run:
@@ -129,7 +142,7 @@ def _run(job: Job, stopping: threading.Event, line: ProgressLine) -> Run:
     now = runner.seen(job)
     if now.paused:
         raise click.ClickException(f"{job.name} is paused: flask cron resume {job.name}")
-    due = runner.look(job, on_progress=line.show)
+    due = runner.look(job, anew=True, on_progress=line.show)
     if due is not None and due.end is not End.PASSED_OVER:
         return due
     return runner.run(job, int(now.now_s), on_progress=line.show)

@@ -10,21 +10,23 @@ from typing import Any
 
 import click
 
-from app.db.cron_history import Overview
-from app.db.models import CronRun
+from app.db.cron import is_ahead
+from app.db.cron_history import Entry, Overview
 from app.scheduler.jobs import Job
 from app.scheduler.progress import Progress
 from app.services.views import rfc3339
 
 View = Mapping[str, Any]
 
+# Shown, never stored: the next attempt at its slot writes down what became of it.
+_INTERRUPTED = "interrupted"
 _TERMINAL_S, _PIPE_S = 0.2, 5.0
 
 
 def job_view(job: Job, now: Overview) -> View:
     """One job, as JSON."""
     row = now.job
-    running = row is not None and now.lease_left_ms > 0
+    running = row is not None and now.lease_left_ms >= 0
     return {
         "job": job.name,
         "schedule": str(job.schedule),
@@ -32,6 +34,7 @@ def job_view(job: Job, now: Overview) -> View:
         "grace_s": job.grace_s,
         "ttl_ms": job.ttl_ms,
         "paused": row.paused if row else False,
+        "slot_ahead": _slot(row.slot) if row and is_ahead(row.slot, now.now_s) else None,
         "next": _slot(job.schedule.after(now.now_s)),
         "holder": row.holder if row and running else None,
         "fence": row.fence if row else 0,
@@ -40,11 +43,16 @@ def job_view(job: Job, now: Overview) -> View:
     }
 
 
-def run_view(run: CronRun) -> View:
-    """One attempt or missed slot, as JSON; `left_s` is null for one that has ended."""
+def run_view(entry: Entry) -> View:
+    """One attempt or missed slot, as JSON.
+
+    `outcome` is null and `left_s` may be known only while it is going on.
+    """
+    run = entry.run
     ended = run.ended_at or run.heartbeat_at
     progress = Progress(run.rows, run.total, (ended - run.started_at).total_seconds())
-    left_s = progress.left_s if run.outcome is None else None
+    outcome = _INTERRUPTED if entry.interrupted else run.outcome
+    left_s = progress.left_s if outcome is None else None
     return {
         "slot": _slot(run.slot),
         "attempt": run.attempt,
@@ -53,7 +61,7 @@ def run_view(run: CronRun) -> View:
         "started": rfc3339(run.started_at),
         "heartbeat": rfc3339(run.heartbeat_at),
         "ended": rfc3339(run.ended_at) if run.ended_at else None,
-        "outcome": run.outcome,
+        "outcome": outcome,
         "rows": run.rows,
         "total": run.total,
         "rows_per_s": round(progress.rate, 1),
@@ -66,6 +74,8 @@ def told_job(view: View) -> str:
     state = f"running on {view['holder']}" if view["holder"] else f"next {view['next']}"
     if view["paused"]:
         state = "paused"
+    if view["slot_ahead"]:
+        state += f", its newest slot {view['slot_ahead']} lies in the database's future"
     last = view["last"]
     ran = f"last {told_run(last)}" if last else "never run"
     return f"{view['job']:<16} {view['schedule']}, {state}; {ran}"

@@ -26,6 +26,7 @@ from app.errors import CoordinationError
 from app.metrics import Metrics
 
 _REDIRECTIONS = 4
+_UNANSWERED = object()
 _LEAST_BUDGET_S = 0.001
 _LEAST_WAIT_S = 0.005  # to BLPOP, 0 means for ever
 
@@ -75,17 +76,24 @@ class ScriptClient:
     def call_many(self, calls: Sequence[Call]) -> list[Any]:
         """Run scripts in one pipeline per node; a refused one's reply is its CoordinationError.
 
-        Raises: as `call`, if the exchange as a whole failed.
+        Where a node breaks off after others were answered, that error is the reply of every script
+        that has none; nodes that were not asked yet are not asked any more.
+
+        Raises: as `call`, if there is no answer at all.
         """
         allowance = self._allowance()
         if not self.breaker.admits():
             raise self._count(failures.of_kind("breaker", purpose=self.purpose, detail="open"))
         started = time.perf_counter()
+        replies: list[Any] = [_UNANSWERED] * len(calls)
         try:
             with deadline.operation(allowance):
-                replies = self._send(calls)
+                self._send(calls, replies)
         except failures.ERRORS as error:
-            raise self._broken(error, allowance) from error
+            broken = self._broken(error, allowance)
+            if all(reply is _UNANSWERED for reply in replies):
+                raise broken from error
+            return [broken if r is _UNANSWERED else r for r in self._typed(replies)]
         except BaseException:
             self.breaker.abstained()
             raise
@@ -164,19 +172,21 @@ class ScriptClient:
         if budget is not None:
             budget.spend(seconds)
 
-    def _send(self, calls: Sequence[Call]) -> list[Any]:
+    def _send(self, calls: Sequence[Call], replies: list[Any]) -> None:
+        """Put every answer in its place as it comes; errors last, for they may break off."""
         by_address: dict[Address, list[int]] = {}
         for index, call in enumerate(calls):
             by_address.setdefault(self._topology.address_of(call.keys[0]), []).append(index)
-        replies: list[Any] = [None] * len(calls)
         for address, indexes in by_address.items():
             answers = self._pools.exchange(address, [calls[i].command() for i in indexes])
+            refused = []
             for index, answer in zip(indexes, answers, strict=True):
-                refused = isinstance(answer, ResponseError)
-                replies[index] = (
-                    self._followed(address, calls[index], answer) if refused else answer
-                )
-        return replies
+                if isinstance(answer, ResponseError):
+                    refused.append((index, answer))
+                else:
+                    replies[index] = answer
+            for index, error in refused:
+                replies[index] = self._followed(address, calls[index], error)
 
     def _followed(self, address: Address, call: Call, reply: Any) -> Any:
         """Send again what the server says it did not run, where and how it says."""
@@ -216,7 +226,7 @@ class ScriptClient:
         if not any(isinstance(reply, Exception) for reply in replies):
             self.breaker.succeeded()
             return replies
-        judged: list[Any] = [self._refused(r) if isinstance(r, Exception) else r for r in replies]
+        judged = self._typed(replies)
         kinds = [r.kind for r in judged if isinstance(r, CoordinationError)]
         if any(failures.KINDS[kind].trips for kind in kinds):
             self.breaker.failed()
@@ -224,6 +234,9 @@ class ScriptClient:
         else:
             self.breaker.succeeded()
         return judged
+
+    def _typed(self, replies: list[Any]) -> list[Any]:
+        return [self._refused(r) if isinstance(r, Exception) else r for r in replies]
 
     def _refused(self, error: Exception) -> CoordinationError:
         if isinstance(error, ReadOnlyError):

@@ -20,10 +20,15 @@ MOST_S = 1.0
 
 
 class _Told(NamedTuple):
-    """What the server said of a limit, and when it was asked, monotonic seconds."""
+    """What the server said of a limit; when it was asked and when it was heard, monotonic seconds.
+
+    It said so in between: it is asked again by the earlier, and others are told to wait by the
+    later.
+    """
 
     standing: Standing
     asked_s: float
+    heard_s: float
 
 
 class DenyMemo:
@@ -53,15 +58,14 @@ class DenyMemo:
         now = self._clock()
         if self._told:
             remembered = [self._remembered(identity, limits, now) for identity, limits in asked]
-            if any(remembered):
-                return [
-                    decision or Decision(identity, True, (), by=DecidedBy.MEMO)
-                    for decision, (identity, _) in zip(remembered, asked, strict=True)
-                ]
+            known = [decision for decision in remembered if decision]
+            if len(known) == len(asked) and not all(each.admitted for each in known):
+                return known
         decisions = self._rates.admit_all(asked)
-        for decision in decisions:
-            if not decision.admitted and decision.by is DecidedBy.SERVER:
-                self._remember(decision, now)
+        if not all(each.admitted for each in decisions):
+            for decision in decisions:
+                if decision.by is DecidedBy.SERVER:
+                    self._remember(decision, now)
         return decisions
 
     def refund(self, decision: Decision) -> None:
@@ -86,12 +90,14 @@ class DenyMemo:
             return None
         found = [_aged(told[limit], now) for limit in limits if limit in told]
         standings = tuple(standing for standing in found if standing)
-        if not any(standing.denied for standing in standings):
-            return None
-        return Decision(identity, False, standings, by=DecidedBy.MEMO)
+        if len(standings) < len(limits):
+            return None  # how long to wait is told by all limits together, or not truly
+        admitted = not any(standing.denied for standing in standings)
+        return Decision(identity, admitted, standings, by=DecidedBy.MEMO)
 
     def _remember(self, decision: Decision, asked_s: float) -> None:
-        told = {each.limit: _Told(each, asked_s) for each in decision.standings}
+        heard_s = self._clock()
+        told = {each.limit: _Told(each, asked_s, heard_s) for each in decision.standings}
         with self._lock:
             if asked_s <= self._forgot_s:
                 return  # said before what made us forget
@@ -108,5 +114,6 @@ def _aged(told: _Told, now: float) -> Standing | None:
     # A wait is told in whole milliseconds, rounded up: the last one may be over already.
     if passed_ms >= MOST_S * 1000 or (retry_ms and retry_ms - 1 <= passed_ms):
         return None
-    left_ms = retry_ms - passed_ms if retry_ms else retry_ms
-    return standing._replace(retry_ms=left_ms, reset_ms=max(0, standing.reset_ms - passed_ms))
+    heard_ms = int((now - told.heard_s) * 1000)
+    left_ms = max(1, retry_ms - heard_ms) if retry_ms else retry_ms
+    return standing._replace(retry_ms=left_ms, reset_ms=max(0, standing.reset_ms - heard_ms))

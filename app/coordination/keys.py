@@ -15,6 +15,8 @@ from typing import NamedTuple
 _PREFIX = "tf:1"
 _MOST_BYTES = 200
 _UNSAFE = re.compile(r"[\x00-\x20{}%\x7f-\x9f]")
+_ESCAPES = re.compile(r"(?:%[0-9a-f]{2})+")
+_BEGUN_ESCAPE = re.compile(r"(?:%c2)?(?:%[0-9a-f]?)?\Z")  # U+0080 to U+009F are two bytes, C2 first
 
 
 @lru_cache(maxsize=4_096)
@@ -22,7 +24,7 @@ def safe(name: str) -> str:
     """`name` as part of a key: no control character, space or brace, at most 200 bytes.
 
     Longer names keep their beginning and end in a hash of the whole, so that two stay two. An
-    empty one becomes `%`: a cluster takes `{}` for no hash tag at all.
+    empty one becomes `%`: a cluster takes `{}` for no hash tag at all. `name_of` reads it back.
     """
     if not name:
         return "%"
@@ -31,7 +33,27 @@ def safe(name: str) -> str:
     if len(raw) <= _MOST_BYTES:
         return text
     digest = hashlib.blake2b(raw, digest_size=16).hexdigest()
-    return f"{raw[: _MOST_BYTES - 33].decode(errors='ignore')}~{digest}"
+    kept = raw[: _MOST_BYTES - 33].decode(errors="ignore")
+    return f"{_BEGUN_ESCAPE.sub('', kept)}~{digest}"
+
+
+def name_of(part: str) -> str:
+    """The name that `safe` made `part` of.
+
+    One that was cut stays cut, with the hash at its end. `safe` makes the same part of that, so
+    that what is done to it is done to what it stands for.
+
+    Raises:
+        ValueError: `safe` never made it.
+    """
+    name = "" if part == "%" else _ESCAPES.sub(_unescaped, part)
+    if safe(name) != part:
+        raise ValueError(part)
+    return name
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return bytes.fromhex(match[0].replace("%", "")).decode(errors="replace")
 
 
 class LockKeys(NamedTuple):
@@ -91,7 +113,7 @@ _RATE = re.compile(rf"^{_PREFIX}:\{{(?P<identity>[^}}]+)\}}:rate:(?P<limit>.+)$"
 
 
 def rate_of(key: str) -> tuple[str, str]:
-    """Identity and limit's name in the key of a log, as `rates` finds it.
+    """Identity and limit's name in the key of a log, as `rates` finds it, both by `name_of`.
 
     Raises:
         ValueError: it is no such key.
@@ -99,7 +121,7 @@ def rate_of(key: str) -> tuple[str, str]:
     found = _RATE.match(key)
     if not found:
         raise ValueError(key)
-    return found["identity"], found["limit"]
+    return name_of(found["identity"]), name_of(found["limit"])
 
 
 FLEET = f"{_PREFIX}:{{fleet}}:processes"

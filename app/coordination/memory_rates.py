@@ -38,16 +38,16 @@ class MemoryRates:
             ]
             if all(each.admitted for each in tries):
                 for each in tries:
-                    each.take()
+                    self._keep(each)
                 return [each.decision() for each in tries]
-            return [each.decision()._replace(at_us=0) for each in tries]  # nothing to give back
+            return [each.decision()._replace(untaken=True) for each in tries]
 
     def refund(self, decision: Decision) -> None:
         with self._lock:
             logs = self._logs.get(decision.identity, {})
-            for limit in decision.taken:
-                if limit.name in logs:
-                    logs[limit.name].give_back(decision.at_us, limit.cost)
+            for each in decision.owed:
+                if each.limit.name in logs:
+                    logs[each.limit.name].give_back(each.at_us, each.limit.cost)
 
     def reset(self, identity: str, names: Sequence[str]) -> int:
         with self._lock:
@@ -63,14 +63,21 @@ class MemoryRates:
             return sorted(self._logs)
 
     def _chosen(self, identity: str, limits: Sequence[Limit], now: int) -> list[_Log]:
-        logs = self._logs.setdefault(identity, {})
-        self._logs.move_to_end(identity)
-        while len(self._logs) > self._most:
-            self._logs.popitem(last=False)
-        chosen = [logs.setdefault(limit.name, _Log()) for limit in limits]
+        logs = self._logs.get(identity, {})
+        chosen = [logs.get(limit.name) or _Log() for limit in limits]
         for log, limit in zip(chosen, limits, strict=True):
             log.forget(now - limit.window_ms * 1000)
         return chosen
+
+    def _keep(self, tried: _Try) -> None:
+        """Only who took something has a place: whoever is denied must not drive others out."""
+        taken = tried.take()
+        if not taken:
+            return
+        self._logs.setdefault(tried.identity, {}).update(taken)
+        self._logs.move_to_end(tried.identity)
+        while len(self._logs) > self._most:
+            self._logs.popitem(last=False)
 
 
 class _Try:
@@ -79,25 +86,29 @@ class _Try:
     def __init__(
         self, identity: str, limits: Sequence[Limit], logs: Sequence[_Log], now_us: int
     ) -> None:
-        self._identity, self._now_us = identity, now_us
+        self.identity, self._now_us = identity, now_us
         self._pairs = list(zip(limits, logs, strict=True))
         self._waits = [log.wait_ms(limit, now_us) for limit, log in self._pairs]
         self.admitted = all(
             wait == 0 or limit.shadow for wait, limit in zip(self._waits, limits, strict=True)
         )
 
-    def take(self) -> None:
+    def take(self) -> dict[str, _Log]:
+        """Count it; returns the logs that did, by their limits' names."""
+        taken = {}
         for wait, (limit, log) in zip(self._waits, self._pairs, strict=True):
-            if wait == 0 and limit.cost and not limit.probe:
+            if wait == 0 and limit.cost > 0 and not limit.probe:
                 log.take(self._now_us, limit.cost)
+                taken[limit.name] = log
+        return taken
 
     def decision(self) -> Decision:
+        now = self._now_us
         standings = tuple(
-            Standing(limit, limit.amount - log.total, log.reset_ms(limit, self._now_us), wait)
+            Standing(limit, limit.amount - log.total, log.reset_ms(limit, now), wait, now)
             for wait, (limit, log) in zip(self._waits, self._pairs, strict=True)
         )
-        by = DecidedBy.PROCESS
-        return Decision(self._identity, self.admitted, standings, at_us=self._now_us, by=by)
+        return Decision(self.identity, self.admitted, standings, by=DecidedBy.PROCESS)
 
 
 class _Log:

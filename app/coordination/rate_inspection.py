@@ -21,7 +21,10 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one identity has used of one limit; `reset_s` is when its oldest hit leaves."""
+    """What one identity has used of one limit; `reset_s` is when its oldest hit leaves.
+
+    `identity` may be given to `of` and `reset`; a long one is cut, as `keys.name_of` says.
+    """
 
     identity: str
     limit: str

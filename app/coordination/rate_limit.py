@@ -79,9 +79,16 @@ class RedisRates:
         return decisions
 
     def refund(self, decision: Decision) -> None:
+        """As `Rates.refund`.
+
+        A log that was lost meanwhile (evicted, or by a failover) leaves no note as a reset does,
+        and the refund may take somebody else's hits of the same cell. In any window the lost log
+        and the new one still admit no more than the limit each, not counting what was refunded: no
+        more than the loss alone lets through.
+        """
         if decision.by is DecidedBy.PROCESS:
             self._here.refund(_shared_out(decision, self._fleet_size()))
-        elif decision.by is DecidedBy.SERVER and decision.taken:
+        elif decision.by is DecidedBy.SERVER and decision.owed:
             with contextlib.suppress(CoordinationError):
                 self._client.call(self._refund_of(decision))
 
@@ -97,12 +104,12 @@ class RedisRates:
         return int(self._client.call(call))
 
     def _give_back(self, decisions: Sequence[Decision]) -> list[Decision]:
-        """Another identity of the same request denied it: what these took goes back."""
-        owed = [each for each in decisions if each.taken]
+        """Another identity of the same request was denied or not decided: this goes back."""
+        owed = [each for each in decisions if each.owed]
         if owed:
             with contextlib.suppress(CoordinationError):
                 self._client.call_many([self._refund_of(each) for each in owed])
-        return [_untaken(each) if each.taken else each for each in decisions]
+        return [_untaken(each) if each.owed else each for each in decisions]
 
     def _without_redis(self, asked: Sequence[Asked], error: CoordinationError) -> list[Decision]:
         limits = [limit for _, of_identity in asked for limit in of_identity]
@@ -140,11 +147,11 @@ class RedisRates:
         return Call(self._admit, [keys.rate(identity, limit.name) for limit in limits], args)
 
     def _refund_of(self, decision: Decision) -> Call:
-        identity, taken = decision.identity, decision.taken
-        args: list[Arg] = [decision.at_us]
-        for limit in taken:
-            args += (limit.cost, limit.window_ms, int(limit.shares_entries))
-        logs = [keys.rate(identity, limit.name) for limit in taken]
+        identity, args = decision.identity, list[Arg]()
+        for each in decision.owed:
+            limit = each.limit
+            args += (each.at_us, limit.cost, limit.window_ms, int(limit.shares_entries))
+        logs = [keys.rate(identity, limit.name) for limit in decision.taken]
         return Call(self._refund, [keys.rate_reset(identity), *logs], args)
 
 
@@ -158,21 +165,23 @@ def _decisions(asked: Sequence[Asked], replies: Sequence[Any]) -> list[Decision]
 
 
 def _decided(identity: str, limits: Sequence[Limit], reply: Sequence[int]) -> Decision:
-    standings = tuple(
-        Standing(limit, reply[i], reply[i + 1], None if reply[i + 2] < 0 else reply[i + 2])
-        for limit, i in zip(limits, range(2, len(reply), 3), strict=True)
-    )
-    return Decision(identity, bool(reply[0]), standings, at_us=reply[1])
+    admitted, time_us, *told = reply
+    standings = []
+    for limit, i in zip(limits, range(0, len(told), 4), strict=True):
+        remaining, reset_ms, retry_ms, ahead_us = told[i : i + 4]
+        wait_ms = None if retry_ms < 0 else retry_ms
+        standings.append(Standing(limit, remaining, reset_ms, wait_ms, time_us + ahead_us))
+    return Decision(identity, bool(admitted), tuple(standings))
 
 
 def _untaken(decision: Decision) -> Decision:
     """The decision as it stands once its hits were given back."""
-    taken = decision.taken
+    owed = decision.owed
     standings = tuple(
-        each._replace(remaining=each.remaining + each.limit.cost) if each.limit in taken else each
+        each._replace(remaining=each.remaining + each.limit.cost) if each in owed else each
         for each in decision.standings
     )
-    return decision._replace(standings=standings, at_us=0)
+    return decision._replace(standings=standings, untaken=True)
 
 
 def _share(limit: Limit, size: int) -> Limit:

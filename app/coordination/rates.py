@@ -49,13 +49,15 @@ class Standing(NamedTuple):
     """How one limit stands after the decision.
 
     `reset_ms`: until the oldest hit leaves. `retry_ms`: until the same request would be admitted;
-    0 now, None never (it costs more than the limit).
+    0 now, None never (it costs more than the limit). `at_us`: the limit's own clock, by which it
+    was judged and under which its hits are stored.
     """
 
     limit: Limit
     remaining: int
     reset_ms: int
     retry_ms: int | None
+    at_us: int = 0
 
     @property
     def exceeded(self) -> bool:
@@ -79,14 +81,14 @@ class DecidedBy(StrEnum):
 class Decision(NamedTuple):
     """Of one identity. `standings` are of its limits, as far as they are known.
 
-    `at_us` is the clock that it was made by, under which its hits are stored.
+    `untaken`: another identity denied the same request, so that this one's hits are not kept.
     """
 
     identity: str
     admitted: bool
     standings: tuple[Standing, ...]
-    at_us: int = 0
     by: DecidedBy = DecidedBy.SERVER
+    untaken: bool = False
 
     @property
     def retry_after_s(self) -> int:
@@ -99,12 +101,17 @@ class Decision(NamedTuple):
         return max(1, -(-max(waits, default=0) // 1000))
 
     @property
+    def owed(self) -> list[Standing]:
+        """Where this decision took hits, which a refund would give back."""
+        if not self.admitted or self.untaken:
+            return []
+        counted = [each for each in self.standings if not each.exceeded]
+        return [each for each in counted if each.limit.cost and not each.limit.probe]
+
+    @property
     def taken(self) -> list[Limit]:
         """The limits that this decision took hits of."""
-        if not self.admitted:
-            return []
-        counted = [each.limit for each in self.standings if not each.exceeded]
-        return [limit for limit in counted if limit.cost and not limit.probe]
+        return [each.limit for each in self.owed]
 
 
 class Rates(Protocol):

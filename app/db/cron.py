@@ -1,4 +1,4 @@
-"""Who may run a job's slot: the fence, the lease and the ledger of attempts.
+"""Who may run a job's slot: the fence and the lease. The ledger of attempts: `app.db.cron_ledger`.
 
 The database decides, so this holds with Redis gone. Times of leases are the database's clock in
 milliseconds; a slot is the epoch second that a run is for. Rules, in the order of a run:
@@ -19,16 +19,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, exists, func, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, delete, func, or_, select, text, true, update
+from sqlalchemy.orm import Session
 
-from app.db.enums import FINAL, Outcome
+from app.db.cron_ledger import abandon_older, enter_missed, insert_into, is_over, trim
+from app.db.enums import Outcome
 from app.db.models import CronJob, CronRun
 from app.db.types import db_now, db_now_ms
 from app.errors import FencedOut
 
-_MOST_LOCK_WAIT_MS = 5_000
+MOST_LOCK_WAIT_MS = 5_000
+# A clock that steps back by less is waited out.
+_STEP_S = 60
 
 
 class Seen(NamedTuple):
@@ -39,6 +41,18 @@ class Seen(NamedTuple):
     is_open: bool
     paused: bool
 
+    @property
+    def is_ahead(self) -> bool:
+        return is_ahead(self.slot, self.now_s)
+
+
+def is_ahead(slot: int, now_s: float) -> bool:
+    """Whether a job's newest slot lies in the database's future: then none is ever due.
+
+    No slot begins before its time, so the database's clock was ahead, or is behind now.
+    """
+    return slot - now_s > _STEP_S
+
 
 def seen(session: Session, *, job: str) -> Seen:
     """The job's newest slot and whether it has no outcome yet, with the clock that judges it.
@@ -46,11 +60,11 @@ def seen(session: Session, *, job: str) -> Seen:
     Slots are cut from this clock: by its own, a scheduler that runs ahead would begin slots that
     nobody else can see, and pass over those in between.
     """
-    over = _is_over(job, CronJob.slot)
-    found = session.execute(select(CronJob.slot, over, CronJob.paused).where(CronJob.job == job))
-    slot, is_over, paused = found.one_or_none() or (0, True, False)
+    columns = (CronJob.slot, is_over(job, CronJob.slot), CronJob.paused)
+    found = session.execute(select(*columns).where(CronJob.job == job))
+    slot, over, paused = found.one_or_none() or (0, True, False)
     now_ms = session.scalar(select(db_now_ms())) or 0
-    return Seen(now_ms / 1000, slot, bool(slot and not is_over), paused)
+    return Seen(now_ms / 1000, slot, bool(slot and not over), paused)
 
 
 def mint_fence(session: Session, *, job: str, slot: int, holder: str, ttl_ms: int) -> int | None:
@@ -72,25 +86,6 @@ def mint_fence(session: Session, *, job: str, slot: int, holder: str, ttl_ms: in
     return session.scalar(claim)
 
 
-def open_run(session: Session, *, job: str, slot: int, fence: int, instance: str) -> bool:
-    """Enter the slot's next attempt in the ledger; False if the slot has its outcome already.
-
-    An attempt that was open is fenced out by this one. The job's row is locked since `mint_fence`,
-    so that nobody else is entering one.
-    """
-    if has_outcome(session, job=job, slot=slot):
-        return False
-    mine = (CronRun.job == job, CronRun.slot == slot)
-    session.execute(
-        update(CronRun)
-        .where(*mine, CronRun.outcome.is_(None))
-        .values(outcome=Outcome.FENCED_OUT, ended_at=db_now())
-    )
-    last = session.scalar(select(func.max(CronRun.attempt)).where(*mine)) or 0
-    session.execute(_insert(session, CronRun).values(_entry(job, slot, last + 1, fence, instance)))
-    return True
-
-
 def renew(session: Session, *, job: str, fence: int, ttl_ms: int) -> bool:
     """Push the lease `ttl_ms` ahead and hold the job's row until this transaction ends.
 
@@ -101,17 +96,6 @@ def renew(session: Session, *, job: str, fence: int, ttl_ms: int) -> bool:
     """
     _bound_waits(session, ttl_ms)
     return _set_lease(session, job, fence, db_now_ms() + ttl_ms)
-
-
-def heartbeat(
-    session: Session, *, job: str, slot: int, fence: int, rows: int, total: int | None = None
-) -> None:
-    """Note in the ledger that the attempt lives, and `rows` more that it has done."""
-    session.execute(
-        update(CronRun)
-        .where(CronRun.job == job, CronRun.slot == slot, CronRun.fence == fence)
-        .values(rows=CronRun.rows + rows, total=total, heartbeat_at=db_now())
-    )
 
 
 def finish(session: Session, *, job: str, slot: int, fence: int, outcome: Outcome) -> None:
@@ -132,21 +116,6 @@ def finish(session: Session, *, job: str, slot: int, fence: int, outcome: Outcom
         raise FencedOut(f"The slot {slot} of {job} was ended by another run.")
 
 
-def enter_missed(session: Session, *, job: str, instance: str, slots: Sequence[int]) -> int:
-    """Enter slots that are passed over as `missed`, but for those that have an outcome.
-
-    Call it with the job's row locked, after `abandon_older`. Returns: how many were entered.
-    """
-    if not slots:
-        return 0
-    entries = [
-        {**_entry(job, slot, 0, 0, instance), "outcome": Outcome.MISSED, "ended_at": db_now()}
-        for slot in slots
-    ]
-    missed = _insert(session, CronRun).values(entries).on_conflict_do_nothing()
-    return len(session.scalars(missed.returning(CronRun.slot)).all())
-
-
 def pass_over(session: Session, *, job: str, instance: str, slots: Sequence[int]) -> int:
     """Enter slots as missed without running any, and move the job past them.
 
@@ -164,65 +133,61 @@ def pass_over(session: Session, *, job: str, instance: str, slots: Sequence[int]
     if moved is None:
         return 0
     abandon_older(session, job=job, slot=newest + 1)
-    return enter_missed(session, job=job, instance=instance, slots=slots)
+    entered = enter_missed(session, job=job, instance=instance, slots=slots)
+    trim(session, job=job, slot=newest)
+    return entered
 
 
-def abandon_older(session: Session, *, job: str, slot: int) -> int:
-    """End the slot before `slot` as `abandoned` if it has no outcome; returns how many that were.
+def set_back(session: Session, *, job: str, ttl_ms: int, anew: bool = False) -> int | None:
+    """Put a job that is ahead of the database's clock back to the newest slot that has begun.
 
-    Every claim does this, so that no slot further back can be without one.
+    Safe whichever way the clock is wrong: no outcome of a slot that ran is forgotten, so that none
+    is committed again, and whoever still works under the old fence loses it to the next. Slots
+    that were only passed over ahead of their time leave the ledger, to be run in their time.
+
+    Args:
+        ttl_ms: the job's lease. One that goes further than this is a dead run's, from ahead.
+        anew: where the ledger has no slot that has begun, treat the job as new. An operator has to
+            say so: it may be the clock that is behind, further than the ledger goes back.
+
+    Returns: the slot; None if nothing was changed: a run goes on, or there is no such slot.
     """
-    newest_first = (CronRun.slot.desc(), CronRun.attempt.desc())
-    last = session.execute(
-        select(CronRun.slot, CronRun.attempt)
-        .where(CronRun.job == job, CronRun.slot < slot)
-        .order_by(*newest_first)
-        .limit(1)
-    ).first()
-    if last is None or has_outcome(session, job=job, slot=last.slot):
-        return 0
-    session.execute(
-        update(CronRun)
-        .where(CronRun.job == job, CronRun.slot == last.slot, CronRun.attempt == last.attempt)
-        .values(outcome=Outcome.ABANDONED, ended_at=db_now())
+    if not _lock_row(session, job):
+        return None
+    begun = CronRun.slot * 1000 <= db_now_ms()
+    newest = select(func.max(CronRun.slot)).where(CronRun.job == job, begun).scalar_subquery()
+    lease = CronJob.lease_until
+    back = session.scalar(
+        update(CronJob)
+        .where(CronJob.job == job, CronJob.slot * 1000 > db_now_ms() + _STEP_S * 1000)
+        .where(or_(lease < db_now_ms(), lease > db_now_ms() + ttl_ms))
+        .where(true() if anew else newest.is_not(None))
+        .values(slot=func.coalesce(newest, 0), lease_until=0)
+        .returning(CronJob.slot)
     )
-    return 1
+    if back is not None:
+        missed = (CronRun.job == job, CronRun.outcome == Outcome.MISSED)
+        session.execute(delete(CronRun).where(*missed, ~begun))
+    return back
 
 
 def set_paused(session: Session, *, job: str, paused: bool) -> None:
-    """Hold a job back, or let it go on. A run under way gives its slot back after its batch."""
+    """Hold a job back, or let it go on. A run under way gives its slot back after its batch.
+
+    Raises:
+        LockBusy: a batch took longer than one waits for it.
+    """
+    _bound(session, lock_timeout=MOST_LOCK_WAIT_MS)
     row = {"job": job, "fence": 0, "holder": "", "slot": 0, "lease_until": 0, "paused": paused}
-    entry = _insert(session, CronJob).values(row)
+    entry = insert_into(session, CronJob).values(row)
     session.execute(
         entry.on_conflict_do_update(index_elements=[CronJob.job], set_={"paused": paused})
     )
 
 
-def has_outcome(session: Session, *, job: str, slot: int) -> bool:
-    """Whether the slot is over, well or badly."""
-    return bool(session.scalar(select(_is_over(job, slot))))
-
-
-def _is_over(job: str, slot: int | InstrumentedAttribute[int]) -> ColumnElement[bool]:
-    return exists().where(CronRun.job == job, CronRun.slot == slot, CronRun.outcome.in_(FINAL))
-
-
 def _is_free(slot: int) -> tuple[ColumnElement[bool], ...]:
     """Nobody holds the job, and it is not past `slot`."""
     return (CronJob.lease_until < db_now_ms(), CronJob.slot <= slot, CronJob.paused.is_(False))
-
-
-def _entry(job: str, slot: int, attempt: int, fence: int, instance: str) -> dict[str, object]:
-    return {
-        "job": job,
-        "slot": slot,
-        "attempt": attempt,
-        "fence": fence,
-        "instance": instance,
-        "started_at": db_now(),
-        "heartbeat_at": db_now(),
-        "rows": 0,
-    }
 
 
 def _lock_row(session: Session, job: str) -> bool:
@@ -236,7 +201,7 @@ def _lock_row(session: Session, job: str) -> bool:
         return True
     if session.scalar(select(CronJob.job).where(CronJob.job == job)) is not None:
         return False
-    new = _insert(session, CronJob).values(
+    new = insert_into(session, CronJob).values(
         job=job, fence=0, holder="", slot=0, lease_until=0, paused=False
     )
     session.execute(new.on_conflict_do_nothing())
@@ -253,22 +218,17 @@ def _set_lease(session: Session, job: str, fence: int, until: object) -> bool:
 
 
 def _bound_waits(session: Session, ttl_ms: int) -> None:
+    idle_ms = max(1, ttl_ms // 2)
+    lock_ms = min(idle_ms, MOST_LOCK_WAIT_MS)
+    _bound(session, idle_in_transaction_session_timeout=idle_ms, lock_timeout=lock_ms)
+
+
+def _bound(session: Session, **bounds_ms: int) -> None:
+    """Set time limits of PostgreSQL for this transaction."""
     if session.get_bind().dialect.name != "postgresql":
         return
-    idle_ms = max(1, ttl_ms // 2)
-    bounds = {
-        "idle_in_transaction_session_timeout": idle_ms,
-        "lock_timeout": min(idle_ms, _MOST_LOCK_WAIT_MS),
-    }
-    for setting, bound_ms in bounds.items():
+    for setting, bound_ms in bounds_ms.items():
         session.execute(
             text("SELECT set_config(:name, :value, true)"),
             {"name": setting, "value": f"{bound_ms}ms"},
         )
-
-
-def _insert(
-    session: Session, model: type[CronJob] | type[CronRun]
-) -> postgresql.Insert | sqlite.Insert:
-    on_postgresql = session.get_bind().dialect.name == "postgresql"
-    return postgresql.insert(model) if on_postgresql else sqlite.insert(model)

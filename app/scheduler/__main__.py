@@ -63,7 +63,8 @@ def _serve_metrics(container: Container) -> None:
         return
     host, _, port = where.rpartition(":")
     try:
-        start_http_server(int(port), addr=host, registry=container.metrics.registry)
+        address = host.removeprefix("[").removesuffix("]")  # IPv6 wears brackets beside a port
+        start_http_server(int(port), addr=address, registry=container.metrics.registry)
     except OSError as error:
         takes = f"an address of this machine that is free ({error.strerror})"
         raise ConfigError("SCHEDULER_METRICS", repr(where), takes) from None

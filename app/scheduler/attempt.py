@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy.orm import Session
 
-from app.db import cron
+from app.db import cron, cron_ledger
 from app.db.engine import Database
 from app.db.enums import Outcome
 from app.scheduler.jobs import Job, Step
@@ -95,7 +95,9 @@ class Attempt:
         if paused:
             return None
         step = self._job.work(session, wait)
-        cron.heartbeat(session, job=job, slot=slot, fence=fence, rows=step.rows, total=self._total)
+        cron_ledger.heartbeat(
+            session, job=job, slot=slot, fence=fence, rows=step.rows, total=self._total
+        )
         if step.finished:
             self._finish(session, Outcome.SUCCEEDED)
         return step

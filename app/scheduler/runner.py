@@ -18,7 +18,7 @@ from enum import StrEnum
 import structlog
 
 from app.coordination.cron import CronClaims, Verdict
-from app.db import cron
+from app.db import cron, cron_ledger
 from app.db.engine import Database
 from app.db.enums import Outcome
 from app.errors import DatabaseUnavailable, FencedOut, LockBusy
@@ -84,6 +84,7 @@ class Runner:
     ) -> None:
         self._db, self._claims, self._metrics = db, claims, metrics
         self._instance, self._label, self._stopping = instance, label, stopping
+        self._told: dict[str, int] = {}  # by job: the slot ahead of its time that was told of
 
     def seen(self, job: Job) -> cron.Seen:
         """The job as the database has it, with the clock that slots are cut from.
@@ -94,13 +95,23 @@ class Runner:
         with self._db.read() as session:
             return cron.seen(session, job=job.name)
 
-    def look(self, job: Job, *, on_progress: OnProgress = _quiet) -> Run | None:
+    def look(self, job: Job, *, anew: bool = False, on_progress: OnProgress = _quiet) -> Run | None:
         """Try the slot that is due, if one is; None if nothing is due, or the job is paused.
+
+        Args:
+            anew: as for `cron.set_back`.
 
         Raises:
             DatabaseUnavailable: the slot could not be asked about.
         """
         now = self.seen(job)
+        if now.paused:
+            return None
+        if now.is_ahead:
+            self._set_back(job, now.slot, anew=anew)
+            now = self.seen(job)
+            if now.is_ahead:
+                return None
         due = turn(
             job.schedule,
             job.missed,
@@ -108,7 +119,7 @@ class Runner:
             standing=Standing(now.slot, now.is_open),
             now_s=now.now_s,
         )
-        if due is None or now.paused:
+        if due is None:
             return None
         if due.slot is None:
             return self._pass_over(job, due.missed)
@@ -138,26 +149,36 @@ class Runner:
         # "Done" is no more than a hint either: Redis may remember what a restored database forgot.
         if claim() is Verdict.RUNNING:
             return Run(End.TAKEN)
-        done = False
+        run = None
         try:
-            fence = self._open(job, slot, missed)
-            if isinstance(fence, End):
-                done = fence is End.DONE
-                return Run(fence)
-            attempt = Attempt(
-                self._db,
-                job,
-                slot,
-                fence,
-                stopping=self._stopping,
-                keep_claim=claim,
-                on_progress=on_progress,
-            )
-            run = self._fenced(job, slot, fence, attempt)
-            done = run.end.is_over
+            run = self._try(job, slot, missed, keep_claim=claim, on_progress=on_progress)
             return run
         finally:
+            done = run is not None and run.end.is_over
             self._claims.settle(job.name, slot, token=token, done=done)
+
+    def _try(
+        self,
+        job: Job,
+        slot: int,
+        missed: Sequence[int],
+        *,
+        keep_claim: Callable[[], object],
+        on_progress: OnProgress,
+    ) -> Run:
+        fence = self._open(job, slot, missed)
+        if isinstance(fence, End):
+            return Run(fence)
+        attempt = Attempt(
+            self._db,
+            job,
+            slot,
+            fence,
+            stopping=self._stopping,
+            keep_claim=keep_claim,
+            on_progress=on_progress,
+        )
+        return self._fenced(job, slot, fence, attempt)
 
     def _fenced(self, job: Job, slot: int, fence: int, attempt: Attempt) -> Run:
         log = _log.bind(job=job.name, slot=slot, fence=fence)
@@ -167,8 +188,9 @@ class Runner:
         except FencedOut:
             end = End.FENCED_OUT
             self._metrics.cron_fenced_out.labels(job.name).inc()
-        except (DatabaseUnavailable, LockBusy):
+        except (DatabaseUnavailable, LockBusy) as error:
             end = End.UNAVAILABLE
+            log.warning("cron.unavailable", why=str(error))
             # Nobody died: let the next look go on at once, if the database can hear it.
             with contextlib.suppress(FencedOut, DatabaseUnavailable, LockBusy):
                 attempt.give_back()
@@ -188,18 +210,34 @@ class Runner:
                     session, job=name, slot=slot, holder=instance, ttl_ms=job.ttl_ms
                 )
                 if fence is None:
-                    over = cron.has_outcome(session, job=name, slot=slot)
+                    over = cron_ledger.has_outcome(session, job=name, slot=slot)
                     return End.DONE if over else End.TAKEN
-                if not cron.open_run(session, job=name, slot=slot, fence=fence, instance=instance):
+                if not cron_ledger.open_run(
+                    session, job=name, slot=slot, fence=fence, instance=instance
+                ):
                     raise _SlotIsOver
-                cron.abandon_older(session, job=name, slot=slot)
-                entered = cron.enter_missed(session, job=name, instance=instance, slots=missed)
+                cron_ledger.abandon_older(session, job=name, slot=slot)
+                entered = cron_ledger.enter_missed(
+                    session, job=name, instance=instance, slots=missed
+                )
+                cron_ledger.trim(session, job=name, slot=slot)
         except _SlotIsOver:
+            self._pass_over(job, (slot,))  # or the job's row, behind its ledger, asks for ever
             return End.DONE
         except LockBusy:
             return End.TAKEN
         self._report_missed(job, entered)
         return fence
+
+    def _set_back(self, job: Job, slot: int, *, anew: bool) -> None:
+        self._metrics.cron_slots_ahead.labels(job.name).inc()
+        with self._db.write() as session:
+            back = cron.set_back(session, job=job.name, ttl_ms=job.ttl_ms, anew=anew)
+        if back is not None:
+            _log.warning("cron.slot_set_back", job=job.name, slot=slot, to=back)
+        elif self._told.get(job.name) != slot:
+            self._told[job.name] = slot
+            _log.warning("cron.slot_ahead", job=job.name, slot=slot)
 
     def _pass_over(self, job: Job, missed: Sequence[int]) -> Run:
         with self._db.write() as session:

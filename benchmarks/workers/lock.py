@@ -17,7 +17,7 @@ import time
 from benchmarks.lock_peers import NAME, PEERS, service
 
 # It rests for longer than redis-py's pause between two tries, so that the other one gets the lock,
-# and keeps it for longer than it rests, so that the other one is waiting by then; how much longer is
+# and keeps it for longer than it rests, so that the other one is waiting by then; by how much is
 # spread over one whole pause, or each release would meet the same moment of it.
 _REST_S, _KEEP_LEAST_S, _KEEP_MOST_S = 0.12, 0.14, 0.24
 

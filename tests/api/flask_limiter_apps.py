@@ -101,6 +101,17 @@ def with_block_in_a_loop(app: Flask, limiter: Limiter) -> None:
     add(app, "/a", loop)
 
 
+def conditional_block_in_a_loop(app: Flask, limiter: Limiter) -> None:
+    def loop() -> Response:
+        status = int(request.args["status"])
+        for _ in range(2):
+            with limiter.limit("4/minute", deduct_when=lambda answer: answer.status_code == 200):
+                pass
+        return Response("", status)
+
+    add(app, "/a", loop)
+
+
 def helper(app: Flask, limiter: Limiter) -> None:
     limited = limiter.limit("2/minute")(named("helper"))
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from flask import Response, request
+from flask import Flask, Response, request
+from flask.testing import FlaskClient
+from flask_limiter import Limiter
 
 from tests.api.flask_limiter_apps import (
     SetUp,
     blueprints,
     by_hand,
     class_view,
+    conditional_block_in_a_loop,
     decorated,
     exempt,
     filtered,
@@ -37,6 +40,19 @@ class Case(NamedTuple):
     statuses: list[int]
     options: dict[str, Any] = {}  # noqa: RUF012  never changed
     config: dict[str, Any] = {}  # noqa: RUF012  never changed
+
+
+def client_of(limiter: Limiter, case: Case) -> FlaskClient:
+    app = Flask("plain")
+    app.config.update(case.config)
+    case.set_up(app, limiter)
+    limiter.init_app(app)
+    return app.test_client()
+
+
+def statuses(client: FlaskClient, requests: list[str]) -> list[int]:
+    sent = (request.split() for request in requests)
+    return [client.open(path, method=method).status_code for method, path in sent]
 
 
 def _n() -> int:
@@ -214,6 +230,12 @@ CASES = [
     Case("a default twice", two_plain, [A] * 6, FIVE_OF_SIX, {"default_limits": ["5/minute"] * 2}),
     Case("a block within the view", with_block, [A] * 5, [200, 200, 202, 202, 429]),
     Case("a block that is entered twice", with_block_in_a_loop, [A] * 4, [200, 200, 429, 429]),
+    Case(
+        "a block that is entered twice and not deducted",
+        conditional_block_in_a_loop,
+        [A + "?status=404"] * 6 + [A + "?status=200"] * 3,
+        [404] * 6 + [200, 200, 429],
+    ),
     Case("a helper that the view calls", helper, [A] * 3, [200, 200, 429]),
     Case(
         "limits of blueprints",

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from click.testing import Result
 from flask_openapi import OpenAPI
+from sqlalchemy import update
 from structlog.testing import capture_logs
 
-from app.db import cron
+from app.db import cron, cron_ledger, migrate
+from app.db.models import CronJob, CronRun
 from app.services.sweep import SweepService
+from tests.api.conftest import MakeApp
 from tests.api.people import Person, json_of
 
 LATE = {"due_at": "2024-01-01T00:00:00Z"}
@@ -132,23 +135,83 @@ def test_a_job_that_does_not_exist_is_one_line_that_names_those_that_do(app: Ope
         assert refused.output.splitlines()[-1] == ("Error: Invalid value for JOB: there is overdue")
 
 
-def test_a_run_that_is_going_on_shows_its_progress(app: OpenAPI, ann: Person) -> None:
-    add_late_tasks(ann, 2)
-    parts = app.extensions["taskflow"]
+HOLDER, MINUTE_MS = "web-1:7:a", 60_000
+
+
+def begin_a_run(parts: Any) -> None:
+    """A run by another process that has done 500 rows of 1,000 and goes on."""
     slot = int(_now(parts))
-    holder, ttl_ms = "web-1:7:a", 60_000
     with parts.db.write() as session:
-        fence = cron.mint_fence(session, job="overdue", slot=slot, holder=holder, ttl_ms=ttl_ms)
+        fence = cron.mint_fence(session, job="overdue", slot=slot, holder=HOLDER, ttl_ms=MINUTE_MS)
         assert fence == 1
-        cron.open_run(session, job="overdue", slot=slot, fence=fence, instance=holder)
+        cron_ledger.open_run(session, job="overdue", slot=slot, fence=fence, instance=HOLDER)
     with parts.db.write() as session:
-        cron.heartbeat(session, job="overdue", slot=slot, fence=fence, rows=500, total=1_000)
-    (entry,) = said(app, "history", "overdue")["runs"]
+        cron_ledger.heartbeat(session, job="overdue", slot=slot, fence=fence, rows=500, total=1_000)
+
+
+def test_a_run_that_is_going_on_shows_its_progress(any_app: OpenAPI) -> None:
+    begin_a_run(any_app.extensions["taskflow"])
+    (entry,) = said(any_app, "history", "overdue")["runs"]
     assert (entry["outcome"], entry["rows"], entry["total"]) == (None, 500, 1_000)
     assert entry["left_s"] is None or entry["left_s"] >= 0
-    assert "running  500 of 1000 rows" in run(app, "history", "overdue").output
+    assert "running  500 of 1000 rows" in run(any_app, "history", "overdue").output
+
+
+@pytest.mark.parametrize("died", [{"lease_until": 1}, {"fence": 2}], ids=["silent", "overtaken"])
+def test_a_run_whose_scheduler_died_is_shown_as_interrupted(
+    any_app: OpenAPI, died: dict[str, int]
+) -> None:
+    parts = any_app.extensions["taskflow"]
+    begin_a_run(parts)
+    with parts.db.write() as session:
+        session.execute(update(CronJob).values(died))
+    (entry,) = said(any_app, "history", "overdue")["runs"]
+    assert (entry["outcome"], entry["rows"], entry["left_s"]) == ("interrupted", 500, None)
+    assert job_of(any_app)["last"] == entry
+    for command in (("history", "overdue"), ("list",)):
+        shown = run(any_app, *command).output
+        assert "interrupted  500 of 1000 rows" in shown
+        assert " left" not in shown
+
+
+def test_a_job_that_is_ahead_of_the_databases_clock_is_shown_and_set_back_by_a_run_by_hand(
+    any_app: OpenAPI,
+) -> None:
+    parts = any_app.extensions["taskflow"]
+    assert job_of(any_app)["slot_ahead"] is None
+    said(any_app, "run", "overdue")
+    with parts.db.write() as session:
+        session.execute(update(CronJob).values(slot=4_102_444_800))
+        session.execute(update(CronRun).values(slot=4_102_444_800))
+    assert job_of(any_app)["slot_ahead"] == "2100-01-01T00:00:00Z"
+    told = "its newest slot 2100-01-01T00:00:00Z lies in the database's future"
+    assert told in run(any_app, "list").output
+    assert said(any_app, "run", "overdue")["outcome"] == "succeeded"
+    job = job_of(any_app)
+    assert job["slot_ahead"] is None
+    assert job["last"]["slot"] < job["next"]
 
 
 def _now(parts: Any) -> float:
     with parts.db.read() as session:
         return cron.seen(session, job="overdue").now_s
+
+
+def test_a_pause_says_whose_batch_it_waited_for_in_vain_and_changes_nothing(
+    make_app: MakeApp, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate.upgrade(postgres_url)
+    app = make_app(DATABASE_URL=postgres_url)
+    parts = app.extensions["taskflow"]
+    begin_a_run(parts)
+    monkeypatch.setattr(cron, "MOST_LOCK_WAIT_MS", 50)
+    with parts.db.write() as batch:
+        cron.renew(batch, job="overdue", fence=1, ttl_ms=10 * MINUTE_MS)
+        for command in ("pause", "resume"):
+            refused = run(app, command, "overdue")
+            assert refused.exit_code == 1
+            assert refused.output.splitlines() == [
+                f"Error: Nothing was changed: overdue is in the middle of a batch on {HOLDER}. "
+                f"Try again; if that process hangs, end it."
+            ]
+    assert said(app, "pause", "overdue") == {"job": "overdue", "paused": True}

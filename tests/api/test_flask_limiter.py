@@ -13,6 +13,7 @@ from flask import Flask, Response, jsonify, make_response
 from flask.testing import FlaskClient
 from flask_limiter import Limiter
 from flask_openapi import OpenAPI
+from limits import RateLimitItemPerMinute, parse
 
 from app.api.limiter import STRATEGIES, OneCallLimiter
 from app.api.schemas.accounts import Registration
@@ -24,7 +25,8 @@ from app.coordination.scripts import ScriptRegistry
 from app.errors import InvalidInput, LimitsUnavailable
 from app.metrics import Metrics
 from tests.api.flask_limiter_apps import add, decorated, two_plain
-from tests.api.flask_limiter_cases import CASES, Case
+from tests.api.flask_limiter_cases import CASES, Case, client_of, statuses
+from tests.api.flask_limiter_late_cases import LATE_CASES
 from tests.support.redis_servers import Valkey
 
 KINDS = ("the library", "one process", "valkey")
@@ -56,20 +58,7 @@ def new_limiter(request: pytest.FixtureRequest) -> NewLimiter:
     return new
 
 
-def client_of(limiter: Limiter, case: Case) -> FlaskClient:
-    app = Flask("plain")
-    app.config.update(case.config)
-    case.set_up(app, limiter)
-    limiter.init_app(app)
-    return app.test_client()
-
-
-def statuses(client: FlaskClient, requests: list[str]) -> list[int]:
-    sent = (request.split() for request in requests)
-    return [client.open(path, method=method).status_code for method, path in sent]
-
-
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+@pytest.mark.parametrize("case", CASES + LATE_CASES, ids=lambda case: case.name)
 def test_flask_limiter_works_as_it_comes(new_limiter: NewLimiter, case: Case) -> None:
     client = client_of(new_limiter(**case.options), case)
     assert statuses(client, case.requests) == case.statuses
@@ -209,6 +198,30 @@ def test_hits_by_hand_need_no_request(new_limiter: NewLimiter) -> None:
     assert limiter.limiter.get_window_stats(default.limit, "by hand").remaining == 2
 
 
+def test_limits_are_told_apart_as_the_library_tells_them(new_limiter: NewLimiter) -> None:
+    limits = [RateLimitItemPerMinute(1), RateLimitItemPerMinute(1, namespace="OTHER")]
+    identifiers = [(), ("",), ("me",), ("me", "a"), ("me", "OTHER"), ("net/8", "a"), ("", "a")]
+    asked = [(limit, each) for limit in limits for each in identifiers]
+    limiter = new_limiter()
+    client_of(limiter, Case("", two_plain, [], []))
+    by_hand = limiter.limiter
+    assert [by_hand.hit(limit, *each) for limit, each in asked] == [True] * len(asked)
+    assert [by_hand.hit(limit, *each) for limit, each in asked] == [False] * len(asked)
+
+
+def test_a_hit_by_hand_is_told_in_the_headers_of_the_same_limit(new_limiter: NewLimiter) -> None:
+    limiter = new_limiter(headers_enabled=True)
+
+    def view() -> str:
+        limiter.limiter.hit(parse("5/minute"), "me", "view")
+        return "ok"
+
+    limited = limiter.limit("5/minute")(view)
+    client = client_of(limiter, Case("", lambda app, _: add(app, "/view", limited), [], []))
+    left = [client.get("/view").headers["X-RateLimit-Remaining"] for _ in range(3)]
+    assert left == ["3", "1", "0"]
+
+
 @pytest.mark.parametrize(
     ("decided_ahead", "expected"), [(True, [422] * 3 + [429] * 5), (False, [422] * 8)]
 )
@@ -243,3 +256,9 @@ def test_a_decorated_route_passes_while_redis_is_away() -> None:
 def test_the_private_hooks_of_flask_limiter_are_still_there() -> None:
     assert callable(getattr(Limiter, "_Limiter__evaluate_limits"))  # noqa: B009  a mangled name
     assert callable(getattr(Limiter, "_Limiter__check_conditional_deductions"))  # noqa: B009
+    limiter = Limiter(key_func=lambda: "me")
+    assert limiter._meta_limits == []
+    assert limiter._request_filters == []
+    manager = limiter.limit_manager
+    assert manager._decorated_limits == manager._blueprint_limits == {}
+    assert manager._default_limits == []

@@ -14,7 +14,7 @@ import pytest
 from flask import Flask, Response
 from flask_limiter import Limiter
 from flask_limiter.commands import cli
-from limits import parse
+from limits import RateLimitItemPerMinute, parse
 
 from app.api.limiter import OneCallLimiter
 from app.api.rate_memo import memo
@@ -22,7 +22,10 @@ from app.coordination.client import ScriptClient, from_url
 from app.coordination.deny_memo import DenyMemo
 from app.coordination.rate_limit import RedisRates
 from app.coordination.scripts import ScriptRegistry
+from app.errors import InvalidInput
 from app.metrics import Metrics
+from tests.api.flask_limiter_apps import decorated
+from tests.api.flask_limiter_cases import Case, client_of, statuses
 from tests.support.redis_servers import Valkey
 from tests.support.waiting import eventually
 
@@ -121,6 +124,63 @@ def test_a_key_is_a_slot_of_its_own_behind_the_prefix(valkey: Valkey, rates: Red
     with valkey.client() as raw:
         slot = "tf:1:{mine/10.0.0.0/8}:rate:a"
         assert sorted(raw.keys("*:rate:*")) == [f"{slot}/2/1/minute", f"{slot}/9/1/hour"]
+
+
+@pytest.mark.parametrize(
+    ("identifiers", "log"),
+    [
+        ((), "{LIMITER/2/1/minute}:rate:2/1/minute"),
+        (("me",), "{me}:rate:2/1/minute"),
+        (("me", "a"), "{me}:rate:a/2/1/minute"),
+    ],
+)
+def test_the_first_of_the_identifiers_is_whose_log_it_is(
+    valkey: Valkey, rates: RedisRates, identifiers: tuple[str, ...], log: str
+) -> None:
+    limiter = OneCallLimiter(rates, key_func=lambda: "me")
+    busy_app(limiter)
+    assert limiter.limiter.hit(parse("2/minute"), *identifiers)
+    with valkey.client() as raw:
+        assert raw.keys("*:rate:*") == [f"tf:1:{log}"]
+
+
+def test_another_namespace_begins_the_limits_name(valkey: Valkey, rates: RedisRates) -> None:
+    limiter = OneCallLimiter(rates, key_func=lambda: "me")
+    busy_app(limiter)
+    assert limiter.limiter.hit(RateLimitItemPerMinute(2, namespace="OTHER"), "me", "a")
+    with valkey.client() as raw:
+        assert raw.keys("*:rate:*") == ["tf:1:{me}:rate:OTHER//a/2/1/minute"]
+
+
+def test_who_goes_on_though_denied_costs_no_call_for_a_limit_that_is_not_deducted(
+    valkey: Valkey, rates: RedisRates
+) -> None:
+    limiter = OneCallLimiter(DenyMemo(rates), key_func=lambda: "me")
+    app = Flask("conditional")
+
+    @app.get("/a")
+    @limiter.limit("9/minute", deduct_when=lambda answer: answer.status_code == 200)
+    @limiter.limit("1/hour")
+    def a() -> str:
+        return "ok"
+
+    limiter.init_app(app)
+    client = app.test_client()
+    assert [client.get("/a").status_code for _ in range(2)] == [200, 429]
+    assert evalshas(valkey, lambda: [client.get("/a") for _ in range(5)]) == 0
+
+
+def test_a_limit_beyond_what_a_log_can_count_is_refused(rates: RedisRates) -> None:
+    most = 2**32 - 1
+    for amount, cost in ((most, most), (most, 2**40), (most + 1, 1)):
+        limiter = OneCallLimiter(rates, key_func=lambda: "me")
+        case = Case("", decorated(f"{amount}/minute", cost=cost), [], [], {}, {"TESTING": True})
+        client = client_of(limiter, case)
+        if amount > most:
+            with pytest.raises(InvalidInput, match="at most 4294967295, not 4294967296"):
+                client.get("/a")
+        else:
+            assert statuses(client, ["GET /a"] * 2) == [200 if cost == most else 429, 429]
 
 
 class Crowd:

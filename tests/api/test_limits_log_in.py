@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import orjson
 import pytest
 from flask import request
 from flask_openapi import OpenAPI
 from werkzeug.test import TestResponse
 
 from app.api import limits
+from app.services import accounts
 from app.services.limit_rules import Budget
 from tests.api.conftest import MakeApp
 from tests.api.people import PASSWORD, json_of
@@ -124,7 +126,28 @@ def test_what_is_no_log_in_at_all_counts_as_one(guarded: OpenAPI) -> None:
         {"data": "{", "content_type": "application/json"},
     ]
     answers = [client.post(path, headers=headers, **body) for body in bodies]
-    assert statuses(answers) == [415, 422, 422, 429]  # all three name no account
+    assert statuses(answers) == [415, 422, 429, 429]  # none of them names an account
+
+
+@pytest.mark.parametrize("email", ["a" * 1_000_000, "x" * 255 + "@example.com", None])
+def test_what_cannot_be_an_address_is_not_read_as_one(
+    guarded: OpenAPI, monkeypatch: pytest.MonkeyPatch, email: Any
+) -> None:
+    """Normalising takes time that grows with the text, and nests as deep as its reader."""
+    read, normal = list[str](), accounts.normal_email
+
+    def noted(each: object) -> str:
+        read.append(str(each))
+        return normal(each)
+
+    monkeypatch.setattr(accounts, "normal_email", noted)
+    client, headers = guarded.test_client(), {"X-Forwarded-For": OTHER}
+    nested = f'{{"email": {"[" * 990}{"]" * 990}, "password": "{PASSWORD}"}}'
+    body = orjson.dumps({"email": email, "password": PASSWORD}) if email else nested
+    sent: dict[str, Any] = {"data": body, "content_type": "application/json", "headers": headers}
+    answers = [client.post("/api/v1/sessions", **sent) for _ in range(3)]
+    assert statuses(answers) == [422, 422, 429]
+    assert read == []
 
 
 def test_a_registration_counts_as_a_log_in(guarded: OpenAPI) -> None:

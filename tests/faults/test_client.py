@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from app.coordination import deadline, keys
+from app.coordination import deadline, failures, keys
 from app.coordination.breaker import Breaker, State
 from app.coordination.client import ScriptClient, from_url
 from app.coordination.scripts import Call, Script, ScriptRegistry
@@ -88,6 +88,28 @@ def test_a_forgotten_script_inside_a_pipeline_hides_no_neighbours_reply(
     client = client_of(valkey.url)
     raw.script_load(SCRIPTS["lock_release.v2"].source)
     assert client.call_many([harmless(), counting(), harmless(), counting()]) == [0, 1, 0, 2]
+
+
+def test_where_loading_it_breaks_off_neighbours_keep_their_replies(
+    valkey_proxy: Proxy, raw: redis.Redis
+) -> None:
+    client = client_of(valkey_proxy.url)
+    raw.script_load(SCRIPTS["lock_release.v2"].source)
+    valkey_proxy.drop_reply_once(after=b"SCRIPT")
+    answered, unheard = client.call_many([harmless(), counting()])
+    assert answered == 0
+    assert (type(unheard), unheard.kind) == (RedisUnavailable, "connection")
+
+
+def test_a_call_whose_second_sending_breaks_off_may_have_run(
+    valkey_proxy: Proxy, raw: redis.Redis
+) -> None:
+    client = client_of(valkey_proxy.url)
+    valkey_proxy.drop_reply_once(after=b"SCRIPT")
+    with pytest.raises(RedisUnavailable) as unheard:
+        client.call(counting())
+    assert failures.may_have_run(unheard.value)
+    assert raw.get(COUNT) == "1"
 
 
 def test_a_call_whose_reply_was_lost_is_not_sent_again(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+from redis import ResponseError
+
 from app.coordination import keys
+from app.errors import RedisRefused
 from tests.lua.conftest import ScriptServer
 
 SLOT, NEXT = 1_700_000_000, 1_700_003_600
+REFUSALS = (RedisRefused, ResponseError)  # of a server, and of fakeredis
 
 
 def claim(server: ScriptServer, token: str, slot: int = SLOT, ttl: int = 5_000) -> tuple[str, int]:
@@ -66,3 +71,12 @@ def test_every_key_that_a_claim_writes_expires(server: ScriptServer) -> None:
     assert 0 < server.do("PTTL", names.lease) <= 5_000
     settle(server, "a", done=True)
     assert 0 < server.do("PTTL", names.done) <= 60_000
+
+
+def test_a_claim_that_cannot_be_given_an_end_is_not_kept(server: ScriptServer) -> None:
+    """As by a Redis user without PEXPIRE: a claim for ever would keep every scheduler waiting."""
+    names = keys.cron("overdue", SLOT)
+    with pytest.raises(REFUSALS):
+        server.run("cron_claim.v1", [*names], "a", "1.5", SLOT, "host:1")
+    assert server.do("EXISTS", names.lease) == 0
+    assert claim(server, "b") == ("claimed", 5_000)

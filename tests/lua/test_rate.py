@@ -10,6 +10,7 @@ import pytest
 
 from app.coordination import keys
 from tests.lua.conftest import ScriptServer
+from tests.lua.rate_calls import as_v1
 from tests.support.waiting import eventually
 
 MINUTE = keys.rate("account:1", "reads/minute")
@@ -22,12 +23,13 @@ Admit = Callable[..., list[int]]
 @pytest.fixture(params=["rate_admit.v1", "rate_admit.v2"])
 def admit(request: pytest.FixtureRequest, server: ScriptServer) -> Admit:
     """One request by some limits, each of which is (key, amount, window in ms, cost)."""
-    mode = [0] if request.param == "rate_admit.v2" else []
+    is_v2 = request.param == "rate_admit.v2"
+    mode = [0] if is_v2 else []
 
     def decide(*limits: tuple[str, int, int, int]) -> list[int]:
         args = [number for _, *numbers in limits for number in numbers + mode]
         reply: list[int] = server.run(request.param, [limit[0] for limit in limits], *args)
-        return reply
+        return as_v1(reply) if is_v2 else reply
 
     return decide
 

@@ -13,16 +13,17 @@ import redis
 
 from app.coordination.scripts import Arg
 from tests.lua.conftest import ScriptServer
-from tests.lua.rate_machine import Faults, drive
+from tests.lua.rate_machine import drive
+from tests.lua.rate_rigged import ONE_CLOCK, Faults
 from tests.support.redis_servers import Valkey
 
 FAULTS: Mapping[str, Faults] = {
     "a refund that does not know of resets": {
-        "rate_refund.v1": [("reset_at + 0 >= taken_at", "false")],
+        "rate_refund.v1": [("taken_at <= reset_at or ", "")],
     },
     "a refund that looks neither at the window nor at the cell": {
         "rate_refund.v1": [
-            ("if taken_at + window <= now then cost = 0 end", ""),
+            (" or taken_at + window <= now", ""),
             ("return newest == taken or (shared and", "return true or (shared and"),
         ],
     },
@@ -32,12 +33,10 @@ FAULTS: Mapping[str, Faults] = {
         ],
     },
     "a merged entry that keeps the time of its oldest hit": {
-        "rate_admit.v2": [
-            ("hits, keep = cost +", "now_bytes = sub(log, keep - 10, keep - 4) hits, keep = cost +")
-        ],
+        "rate_admit.v2": [("hits, keep = cost + count", "now, hits, keep = newest, cost + count")],
     },
     "hits that share an entry where the limit is to be exact": {
-        "rate_admit.v2": [("mode % 2 == 0 and ", "")],
+        "rate_admit.v2": [(" and mode % 2 == 0", "")],
     },
     "an old release that shares entries of small limits": {
         "rate_admit.v1": [("limit > CELLS and ", "")],
@@ -53,12 +52,28 @@ FAULTS: Mapping[str, Faults] = {
     "a clock that follows the server's back": {
         "rate_admit.v2": [("if newest > now then now = newest end", "")],
     },
+    "one clock for all limits": ONE_CLOCK,
+    "a wait that begins at the limit's own clock": {
+        "rate_admit.v2": [
+            ("time_at(log, from) + window - time", "time_at(log, from) + window - now")
+        ],
+    },
+    "a refund that sets a limit's clock back": {
+        "rate_refund.v1": [
+            ("part < hits or is_newest", "part < hits"),
+            (
+                "sub(log, at), 'KEEPTTL')",
+                "sub(log, at), 'KEEPTTL')"
+                " if kept .. sub(log, at) == '' then redis.call('DEL', KEYS[i]) end",
+            ),
+        ],
+    },
     "a shadow limit that denies": {
         "rate_admit.v2": [("retry ~= 0 and not shadow", "retry ~= 0")],
     },
     "a probe that takes": {"rate_admit.v2": [("mode < 4 and ", "")]},
     "a reset that leaves the log": {
-        "rate_reset.v1": [("deleted + redis.call('DEL', KEYS[i])", "deleted + 1")],
+        "rate_reset.v1": [("redis.call('DEL', KEYS[i])", "")],
     },
 }
 
@@ -89,6 +104,8 @@ SOON = [
     "a merged entry that keeps the time of its oldest hit",
     "a denied request that is counted by the limits that had room",
     "a clock that follows the server's back",
+    "one clock for all limits",
+    "a wait that begins at the limit's own clock",
     "a shadow limit that denies",
     "a probe that takes",
     "a reset that leaves the log",

@@ -6,6 +6,7 @@ import pytest
 
 from app.coordination import keys
 from tests.lua.conftest import ScriptServer
+from tests.lua.rate_calls import as_v1
 from tests.support.waiting import eventually
 
 EXACT, SHADOW, PROBE = 1, 2, 4
@@ -21,18 +22,18 @@ Asked = tuple[str, int, int, int]
 
 
 def admit(server: ScriptServer, *asked: Asked) -> list[int]:
+    """The reply as v1 would put it."""
     args = [number for _, amount, cost, mode in asked for number in (amount, DAY_MS, cost, mode)]
-    reply: list[int] = server.run("rate_admit.v2", [key for key, *_ in asked], *args)
-    return reply
+    return as_v1(server.run("rate_admit.v2", [key for key, *_ in asked], *args))
 
 
 def refund(
     server: ScriptServer, at: int, *taken: tuple[str, int], shared: int = 1, window: int = DAY_MS
 ) -> int:
     """Each of `taken` is (key, cost)."""
-    args = [number for _, cost in taken for number in (cost, window, shared)]
+    args = [number for _, cost in taken for number in (at, cost, window, shared)]
     names = [MARKER, *(key for key, _ in taken)]
-    return int(server.run("rate_refund.v1", names, at, *args))
+    return int(server.run("rate_refund.v1", names, *args))
 
 
 def reset(server: ScriptServer, *logs: str) -> int:
@@ -177,9 +178,13 @@ def test_a_refund_keeps_the_time_to_live(server: ScriptServer) -> None:
     assert 0 < server.do("PTTL", WRITES) <= 30_000
 
 
-def test_a_refund_of_all_there_is_leaves_no_key(server: ScriptServer) -> None:
+def test_a_refund_of_all_there_is_leaves_the_newest_time_with_no_hits(
+    server: ScriptServer,
+) -> None:
     at = admit(server, (WRITES, 5, 2, 0), (READS, 100, 1, 0))[1]
     assert refund(server, at, (WRITES, 2), (READS, 1), (keys.rate(WHO, "batch"), 1)) == 2
+    assert [server.do("GET", key) for key in (WRITES, READS)] == [log((at, 0))] * 2
+    assert reset(server, WRITES, READS) == 0
     assert server.do("EXISTS", WRITES, READS) == 0
 
 

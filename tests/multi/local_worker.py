@@ -46,7 +46,7 @@ def admitted(rates: RedisRates) -> list[int]:
         decision = rates.admit("account:one", [LIMIT])
         assert decision.by is DecidedBy.PROCESS
         if decision.admitted:
-            times.append(decision.at_us)
+            times.append(decision.standings[0].at_us)
         time.sleep(PAUSE_S)
     return times
 

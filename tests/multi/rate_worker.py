@@ -47,7 +47,7 @@ def main(url: str, count: int, how: str) -> None:
         decision = naive(rates) if how == "naive" else rates.admit(IDENTITY, [TIGHT, WIDE])
         assert decision.by is DecidedBy.SERVER
         if decision.admitted:
-            admitted.append(decision.at_us)
+            admitted.append(decision.standings[0].at_us)
     print(json.dumps({"admitted": admitted, "denied": count - len(admitted)}))
 
 

@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from app.db.migrate import upgrade
+from tests.support.need import skip_or_fail
 from tests.support.ports import free_port
 from tests.support.processes import SchedulerProcess
 from tests.support.waiting import eventually
@@ -16,11 +17,14 @@ from tests.support.waiting import eventually
 Start = Callable[..., SchedulerProcess]
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_a_scheduler_serves_the_figures_of_its_runs(
-    sqlite_url: str, start_scheduler: Start
+    sqlite_url: str, start_scheduler: Start, host: str
 ) -> None:
+    if host == "[::1]" and not _has_ipv6():
+        skip_or_fail("this machine has no IPv6")
     upgrade(sqlite_url)
-    where = f"127.0.0.1:{free_port()}"
+    where = f"{host}:{free_port()}"
     env = {"DATABASE_URL": sqlite_url, "SCHEDULER_METRICS": where, "INSTANCE_ID": "scheduler-1"}
     scheduler = start_scheduler(env)
     ran = 'taskflow_cron_runs_total{instance="scheduler-1",job="overdue",outcome="succeeded"} 1.0'
@@ -43,6 +47,14 @@ def test_an_address_that_is_none_stops_the_start(given: str, start_scheduler: St
     assert scheduler.wait() == 2
     said = f"SCHEDULER_METRICS: got '{given}', takes host:port to serve them on"
     assert said in scheduler.text()
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 def _figures(where: str) -> str:

@@ -10,11 +10,12 @@ from sqlalchemy import delete, select, update
 
 from app.coordination import keys
 from app.coordination.absent import NoRedis
-from app.db import cron
+from app.db import cron, cron_ledger
 from app.db.models import CronJob, CronRun
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, LockBusy
 from app.scheduler.progress import Progress
 from app.scheduler.runner import End, Run
+from app.scheduler.schedules import Every
 from tests.scheduler.conftest import HOUR, SLOT, Batches, Bench
 from tests.support.redis_servers import Valkey
 
@@ -68,7 +69,7 @@ def test_without_the_databases_claim_several_would_have_run_it(
 ) -> None:
     """The control of the test above: the same race with nobody minting fences."""
     monkeypatch.setattr(cron, "mint_fence", lambda *_, **__: 1)
-    monkeypatch.setattr(cron, "open_run", lambda *_, **__: True)
+    monkeypatch.setattr(cron_ledger, "open_run", lambda *_, **__: True)
     monkeypatch.setattr(cron, "renew", lambda *_, **__: None)
     monkeypatch.setattr(cron, "finish", lambda *_, **__: None)
     _, ends = race(bench_without_redis)
@@ -152,7 +153,40 @@ def test_a_run_that_the_database_interrupts_frees_its_lease_for_the_next_look(
 
     assert bench.runner().run(bench.job(Batches(between=busy)), SLOT).end is End.UNAVAILABLE
     assert bench.runner("two").run(bench.job(Batches()), SLOT) == Run(End.SUCCEEDED, 10)
-    assert bench.ledger() == [(SLOT, "stopped", 1, 0), (SLOT, "succeeded", 2, 10)]
+    assert bench.ledger() == [(SLOT, "succeeded", 1, 10)]
+
+
+def test_rows_that_others_hold_for_long_make_one_attempt_and_not_one_of_every_look(
+    bench: Bench,
+) -> None:
+    def held() -> None:
+        raise LockBusy("A row stayed locked for longer than the lock timeout.")
+
+    for name in ("one", "two") * 3:
+        assert bench.runner(name).run(bench.job(Batches(between=held)), SLOT).end is End.UNAVAILABLE
+    assert bench.ledger() == [(SLOT, "stopped", 1, 0)]
+    for name in ("one", "two"):
+        labels = {"job": "overdue", "instance": name, "outcome": "unavailable"}
+        assert bench.sample("cron_runs_total", **labels) == 3
+
+
+def test_the_ledger_stays_as_long_as_it_may_be(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cron_ledger, "KEPT", 3)
+    for number in range(8):
+        bench.runner().run(bench.job(Batches()), SLOT + number)
+    assert [slot - SLOT for slot, *_ in bench.ledger()] == [4, 5, 6, 7]
+
+
+def test_slots_that_are_only_passed_over_do_not_lengthen_it_either(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cron_ledger, "KEPT", 3)
+    bench.runner().run(bench.job(Batches()), SLOT)
+    job = bench.job(Batches(), grace_s=1, schedule=Every(7 * 86_400))
+    assert bench.runner().look(job) == Run(End.PASSED_OVER)
+    assert len(bench.ledger()) == 4
 
 
 def test_a_slot_that_has_not_begun_by_the_databases_clock_is_not_claimed(bench: Bench) -> None:
@@ -176,8 +210,8 @@ def crash(bench: Bench, slot: int = SLOT) -> None:
     with bench.database.write() as session:
         fence = cron.mint_fence(session, job="overdue", slot=slot, holder="dead", ttl_ms=60_000)
         assert fence is not None
-        cron.open_run(session, job="overdue", slot=slot, fence=fence, instance="dead")
-        cron.heartbeat(session, job="overdue", slot=slot, fence=fence, rows=10)
+        cron_ledger.open_run(session, job="overdue", slot=slot, fence=fence, instance="dead")
+        cron_ledger.heartbeat(session, job="overdue", slot=slot, fence=fence, rows=10)
 
 
 def test_a_crashed_run_is_taken_up_in_its_slot_once_its_lease_has_ended(bench: Bench) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
@@ -18,6 +18,18 @@ from app.metrics import Metrics
 from tests.support.redis_servers import Valkey, ValkeyCluster
 
 SCRIPTS = ScriptRegistry.from_folder()
+
+
+class Rerouted(Cluster):
+    """A cluster of which some nodes are reached by other ports than they say."""
+
+    def __init__(self, seeds: list[Address], instead: Mapping[int, int]) -> None:
+        super().__init__(seeds, {})
+        self._instead = instead
+
+    def address_of(self, key: str) -> Address:
+        host, port = super().address_of(key)
+        return Address(host, self._instead.get(port, port))
 
 
 class Place:
@@ -39,12 +51,16 @@ class Place:
                 for client in place._clients:
                     client.close()
 
-    def client(self) -> ScriptClient:
-        """Patient, so that a busy machine is not taken for a lost Redis."""
+    def client(self, *, by: Mapping[str, int] | None = None) -> ScriptClient:
+        """Patient, so that a busy machine is not taken for a lost Redis.
+
+        `by`: keys, and by which port each one's node in a cluster is to be reached.
+        """
         topology: Any
         if isinstance(self._where, ValkeyCluster):
             seeds = [Address("127.0.0.1", server.port) for server in self._where.servers]
-            topology, options = Cluster(seeds, {}), dict[str, Any]()
+            ports = {self._where.server_of(key).port: port for key, port in (by or {}).items()}
+            topology, options = Rerouted(seeds, ports), dict[str, Any]()
         else:
             topology, options = from_url(self._where.url)
         client = ScriptClient(
@@ -58,8 +74,14 @@ class Place:
         self._clients.append(client)
         return client
 
-    def rates(self, kind: type[RedisRates] = RedisRates, **options: Any) -> RedisRates:
-        return kind(self.client(), SCRIPTS, **options)
+    def rates(
+        self,
+        kind: type[RedisRates] = RedisRates,
+        *,
+        by: Mapping[str, int] | None = None,
+        **options: Any,
+    ) -> RedisRates:
+        return kind(self.client(by=by), SCRIPTS, **options)
 
     def raw_of(self, key: str) -> redis.Redis:
         """The server that has `key`."""

@@ -80,8 +80,10 @@ def test_what_one_identity_was_denied_denies_the_request_of_two(
     place: Place, memo: DenyMemo
 ) -> None:
     use_up(memo)
+    both = [("b", [HOUR]), ("a", [HOUR])]
+    assert [each.by for each in memo.admit_all(both)] == [SERVER, SERVER]
     ran = place.scripts_run()
-    decisions = memo.admit_all([("b", [HOUR]), ("a", [HOUR])])
+    decisions = memo.admit_all(both)
     assert [(each.admitted, each.by) for each in decisions] == [(True, MEMO), (False, MEMO)]
     assert (place.scripts_run(), place.used("b", "hour")) == (ran, 0)
     memo.refund(decisions[0])  # it took nothing
@@ -95,6 +97,32 @@ def test_another_identity_limit_or_cost_is_asked_about(place: Place, memo: DenyM
         assert memo.admit("a", [other]).by is SERVER
     assert memo.admit("b", [HOUR]).by is SERVER
     assert place.used("a", "hour") == 3  # the greater amount had room
+
+
+def test_a_wait_is_told_by_all_limits_or_by_the_server(place: Place, memo: DenyMemo) -> None:
+    """One limit is known to deny for 2 s, but another, not asked about yet, for an hour."""
+    short, long = Limit("short", 1, 2_000), Limit("long", 1, 3_600_000)
+    place.rates().admit("a", [long])
+    assert [memo.admit("a", [short]).admitted for _ in range(2)] == [True, False]
+    told = memo.admit("a", [short, long])
+    assert (told.admitted, told.by) == (False, SERVER)
+    assert told.retry_after_s > 2
+    again = memo.admit("a", [short, long])
+    assert (again.by, again.retry_after_s) == (MEMO, told.retry_after_s)
+
+
+def test_the_wait_of_one_identity_is_not_told_while_anothers_is_unknown(
+    place: Place, memo: DenyMemo
+) -> None:
+    """As an address that may log in again soon, to an account that it may not."""
+    soon, late = Limit("soon", 1, 2_000), Limit("late", 1, 3_600_000)
+    place.rates().admit("account", [late])
+    assert [memo.admit("address", [soon]).admitted for _ in range(2)] == [True, False]
+    both = [("address", [soon]), ("account", [late])]
+    assert [each.by for each in memo.admit_all(both)] == [SERVER, SERVER]
+    again = memo.admit_all(both)
+    assert [each.by for each in again] == [MEMO, MEMO]
+    assert max(each.retry_after_s for each in again if not each.admitted) > 2
 
 
 def test_a_shadow_that_was_exceeded_is_no_denial(memo: DenyMemo) -> None:

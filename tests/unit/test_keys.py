@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
@@ -45,6 +48,32 @@ def test_two_names_stay_two(first: str, second: str) -> None:
 
 def test_long_names_that_differ_at_the_end_stay_two() -> None:
     assert keys.safe("x" * 500 + "a") != keys.safe("x" * 500 + "b")
+
+
+@given(st.text(max_size=33) | st.text("{}% ~\x1b\x85ä€", max_size=33))
+def test_a_name_is_read_back_from_its_part(name: str) -> None:
+    assert keys.name_of(keys.safe(name)) == name
+
+
+@given(st.text("{}% ~\x1b\x85ä€a", min_size=60, max_size=300))
+def test_what_is_read_back_of_a_name_that_was_cut_makes_the_same_part(name: str) -> None:
+    part = keys.safe(name)
+    assert keys.safe(keys.name_of(part)) == part
+
+
+@pytest.mark.parametrize("length", range(150, 175))
+@pytest.mark.parametrize("unsafe", [" ", "{", "%", "\x85"])
+def test_no_escape_is_cut_in_two(length: int, unsafe: str) -> None:
+    part = keys.safe("a" * length + unsafe * 50)
+    kept, tilde, digest = keys.name_of(part).rpartition("~")
+    assert (tilde, len(digest)) == ("~", 32)
+    assert kept.rstrip(unsafe) == "a" * min(length, len(kept))
+
+
+@pytest.mark.parametrize("part", ["%ff", "%c2", "%41", "a%", "%2", "{", " ", "x" * 201])
+def test_what_is_no_part_is_no_name(part: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(part[:9])):
+        keys.name_of(part)
 
 
 @given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}", fullmatch=True))

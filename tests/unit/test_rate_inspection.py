@@ -114,13 +114,27 @@ def test_an_identity_is_found_and_reset_by_its_own_name_alone(
     place: Place, inspection: RateInspection, identity: str, neighbour: str
 ) -> None:
     rates = place.rates()
-    rates.admit(identity, [READS, WRITES])
+    rates.admit(identity, [READS, WRITES._replace(cost=4)])
     rates.admit(neighbour, [READS])
     assert [usage.limit for usage in inspection.of(identity)] == [READS.name, WRITES.name]
-    assert [usage.identity for usage in inspection.top(9)].count(keys.safe(identity)) == 2
-    assert inspection.reset(identity) == 2
+    shown = inspection.top(1)[0].identity
+    assert shown == identity or len(identity) >= 500
+    assert [usage.identity for usage in inspection.top(9)].count(shown) == 2
+    assert [usage.limit for usage in inspection.of(shown)] == [READS.name, WRITES.name]
+    assert inspection.reset(shown) == 2
     assert inspection.of(identity) == []
     assert [usage.limit for usage in inspection.of(neighbour)] == [READS.name]
+
+
+def test_a_long_identity_is_shown_so_that_it_can_be_reset(
+    place: Place, inspection: RateInspection
+) -> None:
+    for identity in ("{" * 500 + "a", "{" * 500 + "b"):
+        place.rates().admit(identity, [READS])
+    first, second = (usage.identity for usage in inspection.top(9))
+    assert (first != second, first[:9], second[:9]) == (True, "{" * 9, "{" * 9)
+    assert inspection.reset(first) == 1
+    assert [usage.identity for usage in inspection.top(9)] == [second]
 
 
 def test_after_a_reset_nothing_of_before_is_given_back(

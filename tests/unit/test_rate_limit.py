@@ -62,6 +62,24 @@ def test_a_cost_above_the_limit_is_never_admitted() -> None:
     assert decision.retry_after_s == 60
 
 
+def test_whoever_is_denied_drives_nobody_out_of_memory() -> None:
+    """As without Redis, where somebody tries log-ins under ever new names."""
+    memory = MemoryRates(most_identities=10)
+    one = Limit("minute", 1, 60_000)
+    assert memory.admit("victim", [one]).admitted
+    assert memory.admit("address", [one]).admitted
+    for number in range(100):
+        both = memory.admit_all([("address", [one]), (f"login:{number}", [one])])
+        assert [each.admitted for each in both] == [False, True]
+    assert not memory.admit("victim", [one]).admitted
+
+
+def test_a_cost_below_zero_takes_nothing() -> None:
+    memory, two = MemoryRates(), Limit("minute", 2, 60_000)
+    memory.admit("a", [two._replace(cost=-3)])
+    assert [memory.admit("a", [two]).admitted for _ in range(3)] == [True, True, False]
+
+
 def test_the_identities_remembered_are_bounded() -> None:
     rates = MemoryRates(most_identities=2)
     for identity in "abc":

@@ -10,6 +10,7 @@ from app.coordination import keys
 from app.coordination.rate_limit import OnLoss, RedisRates
 from app.coordination.rates import DecidedBy, Decision, Limit
 from app.errors import CoordinationError
+from tests.support.proxy import Proxy
 from tests.support.rate_place import Place
 from tests.support.redis_servers import Valkey, ValkeyCluster
 
@@ -17,6 +18,7 @@ MINUTE = Limit("minute", 3, 60_000)
 HOUR = Limit("hour", 100, 3_600_000)
 # One after the other on two nodes of a cluster of three; `a` and `d` on the same.
 FIRST, SECOND = "a", "b"
+OF_SECOND = keys.rate(SECOND, "minute")
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +132,55 @@ def test_what_was_given_back_is_not_given_back_again(on_valkey: Place) -> None:
 def test_what_one_node_refuses_is_given_back_on_the_other(on_cluster: Place) -> None:
     rates = on_cluster.rates()
     warm(rates)
-    on_cluster.raw_of(keys.rate(SECOND, "minute")).config_set("maxmemory", 1)
+    on_cluster.raw_of(OF_SECOND).config_set("maxmemory", 1)
     decisions = rates.admit_all([(FIRST, [HOUR]), (SECOND, [MINUTE])])
+    assert [each.by for each in decisions] == [DecidedBy.NOBODY] * 2
+    assert on_cluster.used(FIRST, "hour") == 0
+
+
+@pytest.fixture
+def to_second(cluster: ValkeyCluster) -> Iterator[Proxy]:
+    """On the way to the node of the second identity."""
+    with Proxy.start(cluster.server_of(OF_SECOND).port) as proxy:
+        yield proxy
+
+
+def _one_of_two_nodes_breaks_off(
+    place: Place, proxy: Proxy, how: str, kind: type[RedisRates] = RedisRates
+) -> None:
+    """What the other one took is given back; what the request took itself, if it ran, is not."""
+    rates = place.rates(kind, by={OF_SECOND: proxy.port})
+    warm(rates)
+    if how == "cut":
+        proxy.cut()
+    else:
+        proxy.drop_reply_once(after=b"EVALSHA")
+    decisions = rates.admit_all([(FIRST, [MINUTE, HOUR]), (SECOND, [MINUTE])])
+    assert [each.by for each in decisions] == [DecidedBy.NOBODY] * 2
+    assert [place.used(FIRST, name) for name in ("minute", "hour")] == [0, 0]
+    assert place.used(SECOND, "minute") == (how == "unheard")
+
+
+@pytest.mark.parametrize("how", ["cut", "unheard"])
+def test_where_one_node_breaks_off_what_another_took_is_given_back(
+    on_cluster: Place, to_second: Proxy, how: str
+) -> None:
+    _one_of_two_nodes_breaks_off(on_cluster, to_second, how)
+
+
+def test_without_giving_back_it_would_have_counted(on_cluster: Place, to_second: Proxy) -> None:
+    """The control of the test above."""
+    with pytest.raises(AssertionError):
+        _one_of_two_nodes_breaks_off(on_cluster, to_second, "cut", Keeping)
+
+
+def test_where_the_first_node_breaks_off_the_second_is_not_asked(
+    on_cluster: Place, to_second: Proxy
+) -> None:
+    rates = on_cluster.rates(by={OF_SECOND: to_second.port})
+    warm(rates)
+    to_second.cut()
+    decisions = rates.admit_all([(SECOND, [MINUTE]), (FIRST, [HOUR])])
     assert [each.by for each in decisions] == [DecidedBy.NOBODY] * 2
     assert on_cluster.used(FIRST, "hour") == 0
 
