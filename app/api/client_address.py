@@ -22,7 +22,7 @@ def client_address(trusted: Networks) -> str:
 
     `X-Forwarded-For` is read from its right end, where our own proxies write, and only where the
     peer is one of them: what a client writes itself stands further left. An entry that is no
-    address ends the reading: who wrote it is counted, by whose address nobody can choose another.
+    address ends the reading: the proxy that wrote it is counted, so that nobody can choose.
     """
     hops = [request.remote_addr or ""]
     if trusted:
