@@ -63,6 +63,7 @@ def register(app: Flask) -> None:
     """Add every command. Imports happen inside: this module is what the commands import."""
     from flask_migrate import Migrate
 
+    from app.cli.cache import cache
     from app.cli.cron import cron
     from app.cli.demo import demo
     from app.cli.limits import limits
@@ -73,7 +74,7 @@ def register(app: Flask) -> None:
 
     # All that `flask db` needs of a database object is the schema; migrations/env.py connects.
     Migrate(app, db=SimpleNamespace(metadata=Base.metadata), directory=str(MIGRATIONS))
-    for command in (cron, demo, limits, locks, lua, users):
+    for command in (cache, cron, demo, limits, locks, lua, users):
         app.cli.add_command(command)
 
 

@@ -48,8 +48,9 @@ _FILL_LEASE_MS = 2_000
 _WAIT_FIRST_S, _WAIT_MOST_S, _WAIT_ALL_S = 0.005, 0.05, 3.0
 _STRIPES = 256
 _AT_ONCE = 100
-_MOST_TAGS = 1_000
-_CLUSTER, _RELAY = "cluster", "relay"
+MOST_TAGS = 1_000
+RELAY = "relay"  # the namespace of nobody, by which the server's history is asked
+_CLUSTER = "cluster"
 _log = structlog.get_logger(__name__)
 
 
@@ -158,7 +159,7 @@ class RedisCache:
         Raises:
             CoordinationError: no answer, or it writes no history of its own.
         """
-        question = self.local.question(_RELAY)
+        question = self.local.question(RELAY)
         return self._named(self._client.call(question.call)[3])
 
     def ask(self, visit: Visit) -> None:
@@ -190,7 +191,7 @@ class RedisCache:
 
     def _moving(self, namespace: str, tags: Sequence[str]) -> Call:
         names = keys.cache(namespace, "")
-        args: list[Arg] = [secrets.token_hex(8), META_TTL_MS, _MOST_TAGS, *tags]
+        args: list[Arg] = [secrets.token_hex(8), META_TTL_MS, MOST_TAGS, *tags]
         return Call(self._move, [names.meta, names.tags], args)
 
     def _hit(self, visit: Visit | None, namespace: str, key: str, reply: Sequence[Any]) -> bytes:

@@ -70,6 +70,17 @@ def lock_targets(settings: Settings) -> list[ScriptClient]:
     return servers or [shared]
 
 
+def cache_target(settings: Settings) -> ScriptClient:
+    """A client for where values are cached.
+
+    Raises:
+        ConfigError: no Redis is configured.
+    """
+    if not settings.has_redis:
+        raise ConfigError("REDIS_URL", "nothing", "the Redis that keeps what is cached")
+    return _client(*purposes.cache_server_of(settings))
+
+
 def load(clients: Sequence[ScriptClient], scripts: ScriptRegistry) -> list[NodeStatus]:
     """Load every script on every node, and return what the nodes hold then.
 

@@ -56,6 +56,20 @@ def _unescaped(match: re.Match[str]) -> str:
     return bytes.fromhex(match[0].replace("%", "")).decode(errors="replace")
 
 
+def plain(part: str) -> str:
+    """The name that `safe` made `part` of; `part` itself where that was cut and cannot be told."""
+    if part == "%":
+        return ""
+    raw = re.sub(rb"%([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), part.encode())
+    name = raw.decode(errors="replace")
+    return name if safe(name) == part else part
+
+
+def _pattern_of(name: str) -> str:
+    """`name` as part of a pattern: what a glob reads is escaped."""
+    return re.sub(r"([*?\[\]\\])", r"\\\1", safe(name))
+
+
 class LockKeys(NamedTuple):
     lease: str
     fence: str
@@ -104,8 +118,8 @@ def rate_reset(identity: str) -> str:
 
 
 def rates(identity: str | None = None) -> str:
-    """The pattern of an identity's logs, or of everybody's; what a glob reads is escaped."""
-    who = "*" if identity is None else re.sub(r"([*?\[\]\\])", r"\\\1", safe(identity))
+    """The pattern of an identity's logs, or of everybody's."""
+    who = "*" if identity is None else _pattern_of(identity)
     return f"{_PREFIX}:{{{who}}}:rate:*"
 
 
@@ -130,3 +144,33 @@ FLEET = f"{_PREFIX}:{{fleet}}:processes"
 def cache(namespace: str, key: str) -> CacheKeys:
     tag, entry = f"{_PREFIX}:{{{safe(namespace)}}}", safe(key)
     return CacheKeys(f"{tag}:entry:{entry}", f"{tag}:meta", f"{tag}:tags", f"{tag}:fill:{entry}")
+
+
+def cached(namespace: str | None = None) -> tuple[str, str]:
+    """The patterns of a namespace's meta and of its entries, or of everybody's."""
+    tag = f"{_PREFIX}:{{{'*' if namespace is None else _pattern_of(namespace)}}}"
+    return f"{tag}:meta", f"{tag}:entry:*"
+
+
+class Cached(NamedTuple):
+    """What a key of the cache is of; `key` is None for a namespace's meta."""
+
+    namespace: str
+    key: str | None
+    meta: str
+    tags: str
+
+
+_CACHED = re.compile(
+    rf"^(?P<tag>{_PREFIX}:\{{(?P<namespace>[^}}]+)\}}):(meta|entry:(?P<key>.+))$", re.DOTALL
+)
+
+
+def cached_of(key: str) -> Cached | None:
+    """What a key is of, as `cached` finds it; None for another key."""
+    found = _CACHED.match(key)
+    if not found:
+        return None
+    entry, tag = found["key"], found["tag"]
+    name = None if entry is None else plain(entry)
+    return Cached(plain(found["namespace"]), name, f"{tag}:meta", f"{tag}:tags")

@@ -69,14 +69,9 @@ def build(settings: Settings, metrics: Metrics) -> Purposes:
         none = NoRedis("limiter"), NoRedis("cache"), NoRedis("lock")
         return Purposes(*none, lock_servers)
     shared = coordination(settings)
-    cache_url = settings.cache_redis_url
     return Purposes(
         limiter=client("limiter", settings.limiter_timeout_ms, shared),
-        cache=client(
-            "cache",
-            settings.cache_timeout_ms,
-            _at("CACHE_REDIS_URL", cache_url) if cache_url else shared,
-        ),
+        cache=client("cache", settings.cache_timeout_ms, cache_server_of(settings)),
         lock=client("lock", settings.lock_timeout_ms, shared),
         lock_servers=lock_servers,
     )
@@ -85,6 +80,12 @@ def build(settings: Settings, metrics: Metrics) -> Purposes:
 def lock_servers_of(settings: Settings) -> list[tuple[Topology, dict[str, Any]]]:
     """The independent servers of `LOCK_REDIS_URLS`, each with its connection options."""
     return [_at("LOCK_REDIS_URLS", url) for url in settings.lock_urls]
+
+
+def cache_server_of(settings: Settings) -> tuple[Topology, dict[str, Any]]:
+    """Where values are cached, with its connection options."""
+    url = settings.cache_redis_url
+    return _at("CACHE_REDIS_URL", url) if url else coordination(settings)
 
 
 def coordination(settings: Settings) -> tuple[Topology, dict[str, Any]]:

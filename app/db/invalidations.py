@@ -77,7 +77,7 @@ class Untold(NamedTuple):
     oldest_ms: int
 
 
-def untold(session: Session, *, least_age_ms: int = 0) -> Untold:
+def untold(session: Session, *, least_age_ms: int) -> Untold:
     """What Redis is not known to have been told, but for the records of the last moment."""
     now_ms = session.scalar(select(db_now_ms())) or 0
     count, oldest = session.execute(

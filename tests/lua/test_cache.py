@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import ANY
 
 from app.coordination import keys
 from tests.lua.conftest import ScriptServer
@@ -164,3 +165,53 @@ def test_every_key_that_the_cache_writes_expires(server: ScriptServer) -> None:
     assert 0 < server.do("PTTL", NAMES.entry) <= TTL
     assert 0 < server.do("PTTL", NAMES.meta) <= META_TTL
     assert 0 < server.do("PTTL", NAMES.tags) <= META_TTL
+
+
+# --- looking, and forgetting all ------------------------------------------------------------------
+
+
+def inspect(server: ScriptServer, *entries: str, values: int = 0) -> Any:
+    return server.run("cache_inspect.v1", [NAMES.meta, NAMES.tags, *entries], values)
+
+
+def test_an_entry_is_shown_as_a_reader_would_judge_it(server: ScriptServer) -> None:
+    other = NAMES.entry + ":none"
+    assert inspect(server, NAMES.entry) == [None, 0, 0, 0, None]
+    store(server, read(server), "value", tags="tasks\nstats")
+    *head, entry, none = inspect(server, NAMES.entry, other)
+    assert (head, none) == ([b"e1", 0, 0, 0], None)
+    assert entry[:4] == [0, b"tasks\nstats", 1, 5]
+    assert 0 < entry[4] <= TTL
+    assert entry[5] is None
+    assert inspect(server, NAMES.entry, values=1)[4][5] == b"value"
+    invalidate(server, "another")
+    assert inspect(server, NAMES.entry)[4][2] == 1
+    invalidate(server, "stats")
+    assert inspect(server, NAMES.entry) == [b"e1", 2, 0, 2, [0, b"tasks\nstats", 0, 5, ANY, None]]
+
+
+def test_looking_begins_no_epoch_and_keeps_nothing_alive(server: ScriptServer) -> None:
+    inspect(server, NAMES.entry)
+    assert server.do("EXISTS", NAMES.meta) == 0
+    store(server, read(server), "value")
+    server.do("HSET", NAMES.meta, "replid", "another server's")
+    assert inspect(server, NAMES.entry)[0] is None
+    assert inspect(server, NAMES.entry)[4][2] == 0
+    assert server.do("HGET", NAMES.meta, "replid") == b"another server's"
+
+
+def test_under_the_floor_an_entry_is_shown_stale(server: ScriptServer) -> None:
+    store(server, read(server), "value")
+    server.do("HSET", NAMES.meta, "floor", 1)
+    assert inspect(server, NAMES.entry)[4][2] == 0
+
+
+def test_what_is_forgotten_is_a_miss_and_so_is_what_was_being_loaded(server: ScriptServer) -> None:
+    names = [NAMES.meta, NAMES.tags]
+    assert server.run("cache_forget.v1", names) == 0
+    miss = read(server)
+    assert store(server, miss, "value") == 1
+    assert server.run("cache_forget.v1", names) == 1
+    assert inspect(server, NAMES.entry)[4][2] == 0
+    assert store(server, miss, "old") == 0
+    assert read(server, epoch="e3")[:3] == [0, 0, b"e3"]

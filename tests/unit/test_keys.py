@@ -46,6 +46,26 @@ def test_two_names_stay_two(first: str, second: str) -> None:
     assert (keys.safe(first) == keys.safe(second)) == (first == second)
 
 
+@given(st.text())
+def test_a_part_is_told_by_the_name_it_was_made_of_unless_it_was_cut(name: str) -> None:
+    part = keys.safe(name)
+    assert keys.plain(part) in (name, part)
+    if len(part.encode()) < 200:
+        assert keys.plain(part) == name
+
+
+@given(st.text(), st.text())
+def test_a_cached_entry_is_found_again_by_its_key(namespace: str, key: str) -> None:
+    names = keys.cache(namespace, key)
+    for found, told in ((names.entry, keys.plain(keys.safe(key))), (names.meta, None)):
+        place = keys.cached_of(found)
+        assert place
+        assert (place.key, place.meta, place.tags) == (told, names.meta, names.tags)
+        assert place.namespace == keys.plain(keys.safe(namespace))
+    assert [keys.cached_of(other) for other in (names.tags, names.fill)] == [None] * 2
+    assert keys.cached_of(keys.rate(namespace, key)) is None
+
+
 def test_long_names_that_differ_at_the_end_stay_two() -> None:
     assert keys.safe("x" * 500 + "a") != keys.safe("x" * 500 + "b")
 
