@@ -29,6 +29,7 @@ from app.api import (
 )
 from app.api.context import EXTENSION
 from app.api.json_provider import OrjsonProvider
+from app.api.requests import ApiRequest
 from app.api.schemas.problems import Problem
 from app.bootstrap import Container
 
@@ -67,6 +68,7 @@ def new_app() -> OpenAPI:
     )
     app.openapi_version = openapi.VERSION
     app.json = OrjsonProvider(app)
+    app.request_class = ApiRequest
     return app
 
 

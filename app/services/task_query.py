@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+import orjson
 from sqlalchemy import Select, not_, or_, select
 from sqlalchemy.orm import selectinload
 
@@ -64,9 +64,8 @@ class TaskQuery:
         return None if self.cursor is None else decode_cursor(self.cursor, order=self.order)
 
     def key(self, account_id: UUID) -> str:
-        """The cache's key: canonical JSON. It names the reader, whose sight the loader checks."""
-        values = {"account": account_id, **asdict(self)}
-        return json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
+        """The cache's key, as JSON. It names the reader, whose sight the loader checks."""
+        return orjson.dumps((account_id, self)).decode()
 
     def statement(self, project_id: UUID, account_id: UUID) -> Select[Task]:
         """The page's rows with their labels, and one more that tells whether another follows."""
