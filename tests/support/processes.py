@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import requests
 
@@ -31,7 +31,7 @@ def environment(chosen: Mapping[str, str]) -> dict[str, str]:
 class Gunicorn(Child):
     """`gunicorn -c gunicorn.conf.py wsgi:app` on a port of its own."""
 
-    app = "wsgi:app"
+    app: ClassVar[str] = "wsgi:app"
 
     def __init__(self, env: Mapping[str, str], *, folder: Path, port: int) -> None:
         self.port = port
