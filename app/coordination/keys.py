@@ -57,7 +57,8 @@ def _unescaped(match: re.Match[str]) -> str:
 
 
 def plain(part: str) -> str:
-    """The name that `safe` made `part` of; `part` itself where that was cut and cannot be told."""
+    """The name that `safe` made `part` of. Of one that was cut its beginning and its hash, escaped
+    still where that would not lead back to `part`."""
     if part == "%":
         return ""
     raw = re.sub(rb"%([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), part.encode())
