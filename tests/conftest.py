@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from tests.support import journal
 from tests.support.need import skip_or_fail
@@ -14,6 +15,11 @@ from tests.support.postgres import PostgresServer
 from tests.support.processes import Gunicorn, SchedulerProcess
 from tests.support.proxy import Proxy
 from tests.support.redis_servers import Valkey
+
+
+# How long one example takes says more of the machine than of what is tested.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
