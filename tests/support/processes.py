@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import requests
 
@@ -31,12 +31,14 @@ def environment(chosen: Mapping[str, str]) -> dict[str, str]:
 class Gunicorn(Child):
     """`gunicorn -c gunicorn.conf.py wsgi:app` on a port of its own."""
 
+    app: ClassVar[str] = "wsgi:app"
+
     def __init__(self, env: Mapping[str, str], *, folder: Path, port: int) -> None:
         self.port = port
         # Killed ones leave temporary files: they go with the folder.
         own = {"HOST": "127.0.0.1", "PORT": str(port), "TMPDIR": str(folder)}
         chosen = environment({**own, **env})
-        command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
+        command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", self.app]
         output = folder / f"gunicorn-{port}.log"
         super().__init__(f"gunicorn:{port}", command, output=output, env=chosen, cwd=ROOT)
 
