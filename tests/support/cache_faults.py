@@ -41,6 +41,7 @@ class Faults(Killed):
     def __init__(self, folder: Path, ways: int, *, lasts_s: float, settles_s: float) -> None:
         self.made: list[tuple[str, float]] = []
         self._folder, self._lasts_s, self._settles_s = folder, lasts_s, settles_s
+        self._task: Task | None = None
         self._servers = [Valkey.start(folder / "valkey-0")]
         self.ways = [Proxy.start(self._server.port) for _ in range(ways)]
 
@@ -133,8 +134,10 @@ class Faults(Killed):
         self._server.restart()
 
     def _known_everywhere(self, trial: Trial) -> Task:
-        """A task that all processes hold, that many read, and that nobody else writes any more."""
-        task = trial.any_task()
+        """A task that all processes hold, that many read, and that nobody else writes for now."""
+        if self._task:
+            self._task.leave()
+        self._task = task = trial.any_task()
         for place in trial.board.places * _TIMES_READ:
             trial.me.read(place, task)
         trial.board.watch(task)

@@ -70,7 +70,7 @@ class Trial(Killed):
             web.kill()
 
     def any_task(self) -> Task:
-        """One that nobody else writes from now on."""
+        """One that nobody else writes until it is left."""
 
         def taken() -> Task | None:
             tasks = self.board.of(self.chance.choice(self.board.projects))

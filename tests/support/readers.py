@@ -60,7 +60,7 @@ class Place:
 
 
 class Board:
-    """Where users go, the tasks that there are, and those of late that there are no more."""
+    """Where users go, the tasks that they write, and some that were given up of late."""
 
     def __init__(self, places: Sequence[Place], projects: Sequence[str]) -> None:
         self.places, self.projects = tuple(places), tuple(projects)
@@ -81,7 +81,7 @@ class Board:
             self._gone.append(task)
 
     def watch(self, task: Task) -> None:
-        """Have this one read more often than others."""
+        """Have this one read more often than others, in place of the one before."""
         self._watched = task
 
     def of(self, project: str) -> list[Task]:
