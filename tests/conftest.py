@@ -16,7 +16,6 @@ from tests.support.processes import Gunicorn, SchedulerProcess
 from tests.support.proxy import Proxy
 from tests.support.redis_servers import Valkey
 
-
 # How long one example takes says more of the machine than of what is tested.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")

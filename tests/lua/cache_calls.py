@@ -27,7 +27,8 @@ def sync(
 ) -> Synced:
     args = (known, seen, most, epoch, META_TTL)
     reply: list[Any] = server.run("cache_sync.v1", [NAMES.meta, NAMES.tags], *args)
-    return Synced(*reply[:5], moved=dict(zip(reply[5::2], reply[6::2], strict=True)))
+    moved = dict(zip(reply[5::2], reply[6::2], strict=True))
+    return Synced(*[*reply[:5], moved])
 
 
 def read(server: ScriptServer, *, token: str = "t", epoch: str = "e1", lease: int = 5_000) -> Any:
