@@ -18,6 +18,8 @@ from app.services.ports import Cache
 
 T = TypeVar("T")
 
+_MOST_UNTOLD = 10_000
+
 
 class Note(NamedTuple):
     """A change's record in the outbox."""
@@ -78,6 +80,7 @@ class Changes:
                 if history is None:
                     self._gate.shut()
                     self._untold.append(note)
+                    del self._untold[:-_MOST_UNTOLD]  # a relay finds those in the outbox
                 elif note.id.int:
                     self._told.append((note.id, history))
 
