@@ -36,6 +36,7 @@ def main() -> int:
         return 2
     log = structlog.get_logger("app.scheduler")
     container.reach_redis()
+    container.relay.begin()
     runner = Runner(
         container.db,
         container.claims,
