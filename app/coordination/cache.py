@@ -119,7 +119,11 @@ class RedisCache:
             self._events.labels("fallback").inc()
             return self._fallback.fetch(namespace, key, tags=tags, load=load)
         if reply[0]:
-            return self._hit(visit, namespace, key, reply)
+            try:
+                return self._hit(visit, namespace, key, reply)
+            except ValueError:  # another release's: what it means is not known here
+                self._events.labels("unreadable").inc()
+                return load()
         self._events.labels("miss").inc()
         _, sequence, epoch, leads = reply
         if not leads:
@@ -140,8 +144,8 @@ class RedisCache:
     def forget(self, changes: Sequence[Stale]) -> dict[Stale, str | None]:
         """Make every entry with the tags of a change a miss, everywhere. Never raises.
 
-        Returns: for each change the history of writes that has it (a replication id); None where
-            Redis did not say yes.
+        Returns: for each change the history of writes that has all of it (a replication id); None
+            where Redis did not say yes, or meanwhile was another server.
         """
         self._fallback.invalidate(each for change in changes for each in change.namespaces)
         places = [(change, each) for change in changes for each in change.namespaces]
@@ -149,8 +153,7 @@ class RedisCache:
         for at in range(0, len(places), _AT_ONCE):
             page = places[at : at + _AT_ONCE]
             for (change, _), replid in zip(page, self._forget(page), strict=True):
-                before = told[change]
-                told[change] = None if replid is None or before is None else replid
+                told[change] = replid if told[change] in ("", replid) else None
         return told
 
     def history(self) -> str:

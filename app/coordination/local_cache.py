@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -42,6 +43,10 @@ class Generation:
         """Whether what was loaded at `sequence` shows all that is known to have moved."""
         moved = self.moved
         return sequence >= self.floor and all(moved.get(tag, 0) <= sequence for tag in tags)
+
+    def end(self) -> None:
+        """Cover nothing from now on: entries that are still held keep no more than this alive."""
+        self.floor, self.moved = sys.maxsize, {}
 
 
 class Held(NamedTuple):
@@ -74,6 +79,7 @@ class LocalCache:
     Args:
         most_bytes: of all values together.
         meta_ttl_ms: of a namespace's sequence and tags on the server, ms.
+        most_moved: tags that moved, remembered of all namespaces together; 200 bytes each, about.
         on_bytes: called with how many bytes are held, when that has changed.
     """
 
@@ -85,11 +91,13 @@ class LocalCache:
         most_bytes: int = 32 << 20,
         most_entries: int = 20_000,
         most_namespaces: int = 10_000,
+        most_moved: int = 100_000,
         on_bytes: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._script, self._meta_ttl_ms = script, meta_ttl_ms
         self._most_bytes, self._most_entries = most_bytes, most_entries
-        self._most_namespaces, self._on_bytes = most_namespaces, on_bytes
+        self._most_namespaces, self._most_moved = most_namespaces, most_moved
+        self._on_bytes = on_bytes
         self.begin_afresh()
         forks.in_child(self)
 
@@ -98,6 +106,7 @@ class LocalCache:
         self._generations: OrderedDict[str, Generation] = OrderedDict()
         self._held: OrderedDict[tuple[str, str], Held] = OrderedDict()
         self._lock = threading.Lock()
+        self._moved = 0  # tags, of all in `_generations`
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -141,6 +150,8 @@ class LocalCache:
         with self._lock:
             known = self._generations.get(namespace)
             seen = known.seen if known else 0
+            if known:
+                self._generations.move_to_end(namespace)
         args: list[Arg] = [
             known.epoch if known else "",
             seen,
@@ -158,26 +169,36 @@ class LocalCache:
             known = question.known
             if not follows or known is None:
                 return self._begin(question.namespace, Generation(epoch, clock, floor))
+            before = len(known.moved)
             for tag, sequence in zip(moved[::2], moved[1::2], strict=True):
                 name = tag.decode()
                 known.moved[name] = max(sequence, known.moved.get(name, 0))
             known.seen, known.floor = max(known.seen, clock), max(known.floor, floor)
-            if (
-                len(known.moved) > _MOST_MOVED
-                and self._generations.get(question.namespace) is known
-            ):
-                del self._generations[question.namespace]
+            if self._generations.get(question.namespace) is known:
+                self._moved += len(known.moved) - before
+                self._keep_within_bounds(question.namespace, known)
             return known
 
     def _begin(self, namespace: str, generation: Generation) -> Generation:
         current = self._generations.get(namespace)
         if current and current.epoch == generation.epoch and current.seen >= generation.seen:
             return current  # another request has begun it, and knows all that this one does
+        self._end(namespace)
         self._generations[namespace] = generation
-        self._generations.move_to_end(namespace)
-        while len(self._generations) > self._most_namespaces:
-            self._generations.popitem(last=False)
+        self._keep_within_bounds(namespace, generation)
         return generation
+
+    def _keep_within_bounds(self, namespace: str, generation: Generation) -> None:
+        if len(generation.moved) > _MOST_MOVED:
+            self._end(namespace)
+        while len(self._generations) > self._most_namespaces or self._moved > self._most_moved:
+            self._end(next(iter(self._generations)))
+
+    def _end(self, namespace: str) -> None:
+        gone = self._generations.pop(namespace, None)
+        if gone is not None:
+            self._moved -= len(gone.moved)
+            gone.end()
 
     def _drop(self, place: tuple[str, str]) -> None:
         gone = self._held.pop(place, None)

@@ -87,7 +87,8 @@ class Changes:
 
     def reveal(self, stale: Stale) -> None:
         """An answer shows that a change was committed whose own answer may have been lost."""
-        self._cache.forget([stale])
+        if None in self._cache.forget([stale]).values():
+            self._gate.shut()
 
     def take_told(self) -> list[tuple[UUID, str]]:
         """What was heard since, and by which history of writes; for the outbox."""

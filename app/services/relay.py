@@ -35,6 +35,7 @@ _EVERY_S = 1.0
 _LEFT_TO_WRITER_MS = int(LEFT_TO_WRITER_S * 1000)
 _PAGE = 500
 _PURGE_EVERY_S = 60.0
+_PURGED = 5_000  # at once
 _KEPT_LONGER_MS = 60_000
 _log = structlog.get_logger(__name__)
 
@@ -205,6 +206,7 @@ class Relay:
         """Now and then; whichever process comes first deletes for all."""
         if time.monotonic() - self._purged_at < _PURGE_EVERY_S:
             return
-        self._purged_at = time.monotonic()
         with self._db.write() as session:
-            invalidations.forget_old(session, age_ms=self._kept_ms, limit=10 * _PAGE)
+            gone = invalidations.forget_old(session, age_ms=self._kept_ms, limit=_PURGED)
+        if gone < _PURGED:  # or the next turn goes on
+            self._purged_at = time.monotonic()

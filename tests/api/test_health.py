@@ -79,8 +79,11 @@ def test_without_redis_it_warns_and_stays_ready(client: FlaskClient, valkey: Val
     [("maxmemory", 1, "oom"), ("min-replicas-to-write", 1, "noreplicas")],
 )
 def test_a_redis_that_refuses_to_write_is_told_from_one_that_serves(
-    client: FlaskClient, valkey: Valkey, setting: str, value: int, kind: str
+    make_app: MakeApp, ready_url: str, valkey: Valkey, setting: str, value: int, kind: str
 ) -> None:
+    patient = {"LIMITER_TIMEOUT_MS": "5000", "CACHE_TIMEOUT_MS": "5000"}  # on a busy machine
+    app = make_app(DATABASE_URL=ready_url, REDIS_URL=valkey.url, **patient)
+    client = app.test_client()
     with valkey.client() as raw:
         raw.config_set(setting, value)
     document = _document(client.get("/health"))

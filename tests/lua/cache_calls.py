@@ -27,8 +27,9 @@ def sync(
 ) -> Synced:
     args = (known, seen, most, epoch, META_TTL)
     reply: list[Any] = server.run("cache_sync.v1", [NAMES.meta, NAMES.tags], *args)
-    moved = dict(zip(reply[5::2], reply[6::2], strict=True))
-    return Synced(*[*reply[:5], moved])
+    epoch_, clock, floor, replid, follows, *moved = reply
+    told = dict(zip(moved[::2], moved[1::2], strict=True))
+    return Synced(epoch_, clock, floor, replid, follows, told)
 
 
 def read(server: ScriptServer, *, token: str = "t", epoch: str = "e1", lease: int = 5_000) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -20,8 +20,10 @@ from app.services.projects import ProjectService
 from app.services.stats import StatsService
 from app.services.sweep import SweepService
 from app.services.tasks import TaskService
+from tests.services.cache_site import Site
 from tests.support.database import PassThroughCache, Schemas, add_account, add_project
 from tests.support.postgres import PostgresServer
+from tests.support.redis_servers import Valkey
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
@@ -89,3 +91,36 @@ def world(request: pytest.FixtureRequest) -> World:
     """A test that takes it runs on SQLite and on PostgreSQL."""
     made: World = request.getfixturevalue(f"{request.param}_world")
     return made
+
+
+@pytest.fixture
+def db(world: World) -> Database:
+    return world.db
+
+
+@pytest.fixture
+def make_site(db: Database) -> Iterator[Callable[[str], Site]]:
+    """Processes with a shared cache, by the URL of their Redis."""
+    made: list[Site] = []
+
+    def make(url: str) -> Site:
+        made.append(Site(db, url))
+        return made[-1]
+
+    yield make
+    for site in made:
+        site.close()
+
+
+@pytest.fixture
+def site(make_site: Callable[[str], Site], valkey: Valkey) -> Site:
+    """A process that believes its cache."""
+    return make_site(valkey.url).ready()
+
+
+@pytest.fixture
+def away() -> Iterator[Database]:
+    """A database that does not answer."""
+    database = Database("postgresql://127.0.0.1:1/gone", pool_size=1, pool_timeout_ms=100)
+    yield database
+    database.close()

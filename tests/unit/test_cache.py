@@ -227,3 +227,13 @@ def test_what_a_process_remembers_is_bounded(source: Source) -> None:
     assert source.loads == 4
     get(memory, source, "a")
     assert source.loads == 5
+
+
+def test_what_another_release_stored_in_its_own_way_is_loaded_anew(
+    valkey: Valkey, cache: RedisCache, source: Source
+) -> None:
+    get(cache, source)
+    with valkey.client() as raw:
+        raw.hset(keys.cache("project:1", "list").entry, "v", "?unknown")
+    source.value = 1
+    assert get(cache, source) == 1
