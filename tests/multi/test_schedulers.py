@@ -24,7 +24,7 @@ from tests.support.waiting import eventually
 StartWeb = Callable[..., Gunicorn]
 StartScheduler = Callable[..., SchedulerProcess]
 
-SLOTS, MANY_SLOTS, PERIOD_S = 20, 300, 1
+SLOTS, MANY_SLOTS, PERIOD_S = 10, 300, 1
 YEAR_S = "31536000"
 ONE_SLOT = {"OVERDUE_SWEEP_PERIOD_S": YEAR_S, "OVERDUE_SWEEP_GRACE_S": YEAR_S}  # no new one begins
 

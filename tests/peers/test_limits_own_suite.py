@@ -21,6 +21,9 @@ from tests.support.child import ROOT
 from tests.support.need import skip_or_fail
 from tests.support.redis_servers import Valkey
 
+# A peer's check, of half a minute and a download: not a part of every run.
+pytestmark = pytest.mark.soak
+
 PASSED, SKIPPED = "passed", "skipped"
 MOVING_WINDOWS = [
     "tests/test_strategy.py::TestMovingWindow",
