@@ -63,10 +63,20 @@ def _answer(tasks: Any) -> Callable[[], Response]:
 def _new() -> Flask:
     app = Flask("peer")
     # gunicorn.conf.py asks every worker's application to find Redis.
-    app.extensions["taskflow"] = SimpleNamespace(reach_redis=lambda: None)
+    app.extensions["taskflow"] = _nothing_to_begin()
 
     @app.get("/health/live")
     def live() -> str:
         return "live"
 
     return app
+
+
+def _nothing_to_begin() -> SimpleNamespace:
+    """What `gunicorn.conf.py` asks of the service's parts."""
+
+    def nothing() -> None:
+        return None
+
+    relay, fleet = SimpleNamespace(begin=nothing), SimpleNamespace(join=nothing)
+    return SimpleNamespace(reach_redis=nothing, relay=relay, fleet=fleet, close=nothing)
