@@ -57,13 +57,11 @@ def _unescaped(match: re.Match[str]) -> str:
 
 
 def plain(part: str) -> str:
-    """The name that `safe` made `part` of. Of one that was cut its beginning and its hash, escaped
-    still where that would not lead back to `part`."""
-    if part == "%":
-        return ""
-    raw = re.sub(rb"%([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), part.encode())
-    name = raw.decode(errors="replace")
-    return name if safe(name) == part else part
+    """As `name_of`; what `safe` never made is told as it is."""
+    try:
+        return name_of(part)
+    except ValueError:
+        return part
 
 
 def _pattern_of(name: str) -> str:

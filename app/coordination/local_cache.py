@@ -12,13 +12,12 @@ new one, empty; a request reads and fills only the one that it was told of.
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -235,9 +234,6 @@ class Visit:
             if not isinstance(reply, Exception):
                 self._told[question.namespace] = self._local.heard(question, reply)
 
-    def sees(self, namespace: str) -> bool:
-        return namespace in self._told
-
     def get(self, namespace: str, key: str) -> Any:
         """The value, as of this request or later; None where there is none."""
         generation = self._told.get(namespace)
@@ -264,16 +260,6 @@ def current_visit() -> Visit | None:
     return _visit.get()
 
 
-@contextlib.contextmanager
-def visiting(visit: Visit) -> Iterator[None]:
-    """Let everything inside see by `visit`."""
-    token = _visit.set(visit)
-    try:
-        yield
-    finally:
-        _visit.reset(token)
-
-
 def begin_visit(visit: Visit | None) -> None:
-    """As `visiting`, from hook to hook of a request; None ends it."""
+    """Let the running request see by `visit` from now on; None ends it."""
     _visit.set(visit)

@@ -75,11 +75,9 @@ class Changes:
 
     def tell(self, notes: Sequence[Note]) -> None:
         """Make the caches forget what these changes made stale. Never raises."""
-        together = _together(notes)
-        heard = self._cache.forget([change for change, _ in together])
-        answers = [(note, heard[change]) for change, own in together for note in own]
+        heard = forget(self._cache, notes)
         with self._lock:
-            for note, history in answers:
+            for note, history in heard:
                 if history is None:
                     self._gate.shut()
                 elif note.id.int:
@@ -99,6 +97,16 @@ class Changes:
     def give_back_told(self, told: Sequence[tuple[UUID, str]]) -> None:
         with self._lock:
             self._told[:0] = told
+
+
+def forget(cache: Cache, notes: Sequence[Note]) -> list[tuple[Note, str | None]]:
+    """Make `cache` forget, and say of each note which history of writes has it, None for none.
+
+    Notes of the same tags are told as one: a sweep's batches name the same projects over and over.
+    """
+    together = _together(notes)
+    heard = cache.forget([change for change, _ in together])
+    return [(note, heard[change]) for change, own in together for note in own]
 
 
 def _together(notes: Sequence[Note]) -> list[tuple[Stale, list[Note]]]:

@@ -28,7 +28,7 @@ from app.db.engine import Database
 from app.db.invalidations import Pending
 from app.errors import CoordinationError, DatabaseUnavailable
 from app.metrics import Metrics
-from app.services.changes import Changes
+from app.services.changes import Changes, Note, forget
 from app.services.ports import Cache
 
 _EVERY_S = 1.0
@@ -179,10 +179,8 @@ class Relay:
 
     def _tell(self, found: Sequence[Pending]) -> bool:
         assert self._cache is not None
-        changes = {row: Stale(row.namespaces, row.tags) for row in found}
-        heard = self._cache.forget(list(set(changes.values())))
-        told = [(row.id, heard[change]) for row, change in changes.items()]
-        self._mark((id_, history) for id_, history in told if history is not None)
+        told = forget(self._cache, [Note(row.id, Stale(row.namespaces, row.tags)) for row in found])
+        self._mark((note.id, history) for note, history in told if history is not None)
         return all(history == self._history for _, history in told)
 
     def _mark_told(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from app.coordination.stale import Stale
 from app.db import invalidations
 from app.db.engine import Database
 from app.errors import CoordinationError, DatabaseUnavailable
@@ -238,3 +239,15 @@ def test_the_cache_is_not_believed_before_the_first_look(
     assert (site.read(0), site.metrics.cache.labels("gated")._value.get()) == (0, 1)
     with valkey.client() as raw:
         assert [key for key in raw.scan_iter() if HOME in key] == []
+
+
+def test_records_of_the_same_projects_are_told_once_however_many_there_are(site: Site) -> None:
+    """As a sweep's batches leave them, each with a part of the same projects."""
+    projects = [f"project:{number}" for number in range(6)]
+    with site.db.write() as session:
+        for number in range(6):
+            rest = (*projects[:number], *projects[number + 1 :])
+            site.changes.record(session, Stale(rest, ("tasks",)))
+    age(site.db)
+    assert site.relay.look()
+    assert (site.told(), outbox(site.db)) == (6, [site.cache.history()] * 6)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 from app.coordination.absent import Scripting
 from app.coordination.cache import META_TTL_MS, RedisCache
 from app.coordination.client import ScriptClient, from_url
 from app.coordination.gate import Gate
-from app.coordination.local_cache import LocalCache, Visit
+from app.coordination.local_cache import LocalCache, Visit, begin_visit
 from app.coordination.memory_cache import MemoryCache
 from app.coordination.scripts import ScriptRegistry
 from app.coordination.stale import Stale
@@ -64,3 +65,13 @@ class Process:
 
     def events(self, event: str) -> float:
         return float(self.metrics.cache.labels(event)._value.get())
+
+
+@contextlib.contextmanager
+def visiting(visit: Visit) -> Iterator[None]:
+    """Let everything inside see by `visit`, as a request does."""
+    begin_visit(visit)
+    try:
+        yield
+    finally:
+        begin_visit(None)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.coordination.cache import MOST_TAGS
-from app.coordination.local_cache import visiting
 from app.coordination.stale import Stale
-from tests.support.caches import Process
+from tests.support.caches import Process, visiting
 from tests.support.redis_servers import Valkey
 
 NAMESPACES, KEYS_EACH, TAG_KINDS = 10, 10, 2_000

@@ -8,11 +8,10 @@ import pytest
 
 from app.coordination.cache import RedisCache
 from app.coordination.cache_inspection import CacheInspection
-from app.coordination.local_cache import visiting
 from app.coordination.stale import Stale
 from app.errors import RedisUnavailable
 from app.metrics import Metrics
-from tests.support.caches import SCRIPTS, shared_cache
+from tests.support.caches import SCRIPTS, shared_cache, visiting
 from tests.support.rate_place import Place
 from tests.support.redis_servers import Valkey, ValkeyCluster
 

@@ -17,11 +17,10 @@ import pytest
 from app.coordination import keys
 from app.coordination.cache import MOST_TAGS
 from app.coordination.gate import Gate
-from app.coordination.local_cache import visiting
 from app.coordination.memory_cache import MemoryCache
 from app.coordination.stale import Stale
 from app.coordination.values import unpacked
-from tests.support.caches import HOME, TASKS, Process
+from tests.support.caches import HOME, TASKS, Process, visiting
 from tests.support.redis_servers import Valkey
 from tests.support.waiting import eventually
 

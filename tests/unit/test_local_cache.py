@@ -71,7 +71,7 @@ def test_an_error_for_an_answer_answers_nothing(cache: LocalCache) -> None:
     put(follows(cache, 0), "list", "old", at=0)
     visit = cache.visit([HOME])
     visit.heard([RuntimeError()])
-    assert (visit.sees(HOME), visit.get(HOME, "list")) == (False, None)
+    assert (visit.sequence(HOME) is not None, visit.get(HOME, "list")) == (False, None)
 
 
 def test_it_asks_once(cache: LocalCache) -> None:
@@ -191,7 +191,7 @@ def test_more_moved_tags_than_are_remembered_begin_anew(
         visit = follows(cache, at + 1, **tags)
     (call,) = cache.visit([HOME]).take_calls()
     assert call.args[0] == asks_as
-    assert visit.sees(HOME)
+    assert visit.sequence(HOME) is not None
 
 
 # --- bounds ---------------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ def test_a_request_reads_nothing_of_a_generation_that_has_left() -> None:
     visit = hears(cache.visit([HOME]))
     put(visit, "list", "old", at=0)
     hears(visit_of_another := cache.visit(["project:2"]))
-    assert visit_of_another.sees("project:2")
+    assert visit_of_another.sequence("project:2") is not None
     put(visit, "list", "old", at=0)
     assert visit.get(HOME, "list") is None
 

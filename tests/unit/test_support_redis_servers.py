@@ -112,3 +112,14 @@ def test_the_cluster_serves_every_slot_from_three_primaries(tmp_path: Path) -> N
         cluster.reset()
         with owner.client() as direct:
             assert direct.dbsize() == 0
+
+
+def test_a_server_that_was_reset_remembers_nothing_it_was_let_save(valkey: Valkey) -> None:
+    with valkey.client() as raw:
+        raw.set("of an earlier test", "1")
+        raw.save()
+    valkey.reset()
+    valkey.kill()
+    valkey.restart()
+    with valkey.client() as raw:
+        assert raw.dbsize() == 0
