@@ -117,10 +117,16 @@ def test_with_redis_gone_the_sweep_still_runs_once(
     env = {**shared_env, **ONE_SLOT, "SCHEDULER_POLL_S": "1"}
     schedulers = [start_scheduler(env) for _ in range(3)]
     eventually(lambda: _unmarked(database) == 0, timeout_s=30, what="the sweep")
+    # One that is told to end while it is still being loaded ends as any program does.
+    eventually(lambda: all(map(_has_started, schedulers)), timeout_s=30, what="all three")
     assert [scheduler.terminate() for scheduler in schedulers] == [0, 0, 0]
     valkey.restart()
     assert list(Counter(_succeeded_in_logs(schedulers)).values()) == [1]
     assert _times_marked(database) == {1: 100}
+
+
+def _has_started(scheduler: SchedulerProcess) -> bool:
+    return "scheduler.started" in scheduler.text()
 
 
 def _succeeded_in_logs(schedulers: list[SchedulerProcess]) -> list[int]:
