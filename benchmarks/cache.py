@@ -22,14 +22,14 @@ import redis
 
 from app.coordination import keys
 from app.coordination.cache import META_TTL_MS
-from app.coordination.local_cache import current_visit, visiting
+from app.coordination.local_cache import current_visit
 from app.coordination.rate_limit import RedisRates
 from app.coordination.rates import Limit
 from app.coordination.scripts import Call
 from app.coordination.stale import Stale
 from benchmarks.cache_peers import LIVES_S, CashewsTag, Ours, flask_caching_get
 from benchmarks.measuring import interleaved, main, percentiles_us, ratio, versions
-from tests.support.caches import SCRIPTS
+from tests.support.caches import SCRIPTS, visiting
 from tests.support.child import ROOT
 from tests.support.redis_servers import Valkey
 

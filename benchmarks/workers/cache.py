@@ -21,9 +21,9 @@ from functools import partial
 
 import redis
 
-from app.coordination.local_cache import visiting
 from app.coordination.stale import Stale
 from benchmarks.cache_peers import Ours
+from tests.support.caches import visiting
 
 NAMESPACE, TAG = "shared", "counter"
 _LOAD_S = 0.05
