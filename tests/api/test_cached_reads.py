@@ -166,4 +166,4 @@ def test_a_gate_that_is_shut_reads_nothing_shared(app: OpenAPI, ann: Person, pat
         ann.get(path)
     container.gate._clock = lambda: time.monotonic() + 3_600
     ann.get(path)
-    assert container.metrics.cache.labels("gated")._value.get() == 1
+    assert container.metrics.cache.labels("gated_database")._value.get() == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.coordination.cache import MOST_TAGS
+from app.coordination.cache_calls import MOST_TAGS
 from app.coordination.stale import Stale
 from tests.support.caches import Process, visiting
 from tests.support.redis_servers import Valkey
