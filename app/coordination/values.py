@@ -14,6 +14,7 @@ MOST_BYTES = 256 << 10
 TOO_LARGE = b"-"
 """Stands for a value of more than that: whoever wants it loads it, and waits for nobody."""
 
+_ENTRY_BYTES = 500  # of Python's objects around one entry
 _LEAST_BYTES = 2_048
 _PLAIN, _DEFLATED = b"=", b"z"
 _LEVEL = 1  # of what is gained by more, nothing is worth its time here
@@ -42,3 +43,8 @@ def unpacked(stored: bytes) -> bytes:
         return zlib.decompress(rest)
     except zlib.error as error:
         raise ValueError(str(error)) from error
+
+
+def kept_bytes(*parts: str | bytes) -> int:
+    """What an entry of these takes in a process's memory, bytes, about."""
+    return _ENTRY_BYTES + sum(map(len, parts))
