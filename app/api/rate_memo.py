@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from flask import has_request_context, request
+from flask_limiter import Limiter
+from flask_limiter._limits import RuntimeLimit
 
 from app.coordination.rates import DecidedBy, Decision, Limit, Rates, Standing
 
@@ -40,6 +42,7 @@ class Memo:
         ahead: keys decided before the decorator that they belong to has asked.
         before_the_route: whether Flask-Limiter asks before the request's handler, or within it.
         retry_after_s: after a denial, seconds until the same request would be admitted.
+        plain: limits and whom they counted, of each limiter that decided without Flask-Limiter.
     """
 
     def __init__(self) -> None:
@@ -48,6 +51,7 @@ class Memo:
         self.ahead: set[str] = set()
         self.before_the_route = False
         self.retry_after_s = 0
+        self.plain: dict[Limiter, Sequence[tuple[RuntimeLimit, str]]] = {}
         self._by: dict[str, DecidedBy] = {}
         self._reserved: dict[str, list[tuple[Decision, Limit]]] = {}
         self._unasked: Counter[str] = Counter()
