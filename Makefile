@@ -2,9 +2,11 @@
 #
 #   PYTHON   which Python makes .venv (python3)
 #   ARGS     more arguments for pytest, such as ARGS="tests/api -k limits"
+#   JOBS     how many processes run the tests (2): many of them wait more than they work
 
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= 2
 
 bin := .venv/bin
 pip := $(bin)/python -m pip --quiet --disable-pip-version-check --no-input
@@ -23,7 +25,7 @@ run: .venv/runtime.stamp ## start everything here: Valkey, web server, scheduler
 	@$(bin)/python -m app.cli.local
 
 test: check ## all checks, then all tests; ARGS go to pytest
-	$(bin)/python -m pytest $(ARGS)
+	$(bin)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
 
 check: .venv/dev.stamp lua-check ## formatting, lint, types, layers, Lua
 	$(bin)/python -m ruff check .

@@ -25,7 +25,8 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -149,12 +150,12 @@ class RedisCache:
         """
         self._fallback.invalidate(each for change in changes for each in change.namespaces)
         places = [(change, each) for change in changes for each in change.namespaces]
-        told: dict[Stale, str | None] = dict.fromkeys(changes, "")
+        heard: list[str | None] = []
         for at in range(0, len(places), _AT_ONCE):
-            page = places[at : at + _AT_ONCE]
-            for (change, _), replid in zip(page, self._forget(page), strict=True):
-                told[change] = replid if told[change] in ("", replid) else None
-        return told
+            heard += self._forget(places[at : at + _AT_ONCE])
+        answers = iter(heard)
+        # A change is looked up once and not for each answer: its hash takes in every namespace.
+        return {change: _in_all(islice(answers, len(change.namespaces))) for change in changes}
 
     def history(self) -> str:
         """Which history of writes the server belongs to that this process reads.
@@ -236,3 +237,9 @@ class RedisCache:
                 pause_s = min(2 * pause_s, _WAIT_MOST_S)
         finally:
             lock.release()
+
+
+def _in_all(histories: Iterable[str | None]) -> str | None:
+    """The one history that answered everywhere; "" where nothing was asked."""
+    found = set(histories) or {""}
+    return found.pop() if len(found) == 1 else None

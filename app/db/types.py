@@ -7,10 +7,18 @@ from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, String, Uuid, literal
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    SQLColumnExpression,
+    String,
+    Uuid,
+    literal,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator
@@ -103,7 +111,7 @@ def db_new_id() -> FunctionElement[UUID]:
     return _NewId()
 
 
-def db_rfc3339(moment: InstrumentedAttribute[Any]) -> FunctionElement[str]:
+def db_rfc3339(moment: SQLColumnExpression[Any]) -> FunctionElement[str]:
     """A moment as text in UTC with Z; a fraction only where there is one."""
     return _Text(moment)
 

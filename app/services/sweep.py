@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Insert, Update, exists, func, insert, literal, select, update
+from sqlalchemy import (
+    FromClause,
+    Insert,
+    Select,
+    Update,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from app.db.models import Outbox, Task
@@ -42,11 +54,13 @@ class SweepService:
             session: of the caller's transaction, which began with the fenced renewal.
             skip_locked: pass by rows that others hold (PostgreSQL); without it, wait for them.
         """
-        marked = session.execute(_mark(limit, skip_locked=skip_locked)).all()
-        if marked:
-            session.execute(_tell([row.id for row in marked]))
-        stale = stale_projects(*dict.fromkeys(row.project_id for row in marked))
-        return Batch(rows=len(marked), note=self._changes.record(session, stale))
+        mark = _mark(limit, skip_locked=skip_locked)
+        if session.get_bind().dialect.name == "postgresql":
+            marked = {row.project_id: row.tasks for row in session.execute(_at_once(mark))}
+        else:
+            marked = _in_turn(session, mark)
+        note = self._changes.record(session, stale_projects(*marked))
+        return Batch(rows=sum(marked.values()), note=note)
 
     def any_left(self, session: Session) -> bool:
         """Whether an overdue task is unmarked."""
@@ -76,21 +90,42 @@ def _mark(limit: int, *, skip_locked: bool) -> Update:
         update(Task)
         .where(Task.id.in_(select(chosen.c.id)))
         .values(overdue_at=db_now(), updated_at=db_now(), version=Task.version + 1)
-        .returning(Task.id, Task.project_id)
+        .returning(Task.id, Task.project_id, Task.due_at, Task.overdue_at)
         .execution_options(synchronize_session=False)
     )
 
 
-def _tell(task_ids: Sequence[UUID]) -> Insert:
+def _at_once(mark: Update) -> Select[UUID, int]:
+    """Mark and write the events in one statement, which gives the rows of each project.
+
+    No task leaves the database, and none is looked up again.
+    """
+    marked = mark.cte("marked")
+    project_id = marked.c.project_id
+    counts = select(project_id, func.count().label("tasks")).group_by(project_id)
+    return counts.add_cte(_tell(marked).cte("told"))
+
+
+def _in_turn(session: Session, mark: Update) -> dict[UUID, int]:
+    """As `_at_once` on SQLite, where a statement changes one table."""
+    marked = session.execute(mark).all()
+    if marked:
+        tasks = select(Task).where(Task.id.in_([row.id for row in marked]))
+        session.execute(_tell(tasks.subquery("marked")))
+    return Counter(row.project_id for row in marked)
+
+
+def _tell(marked: FromClause) -> Insert:
     """The events of tasks just marked, made where they are stored: sending them costs twice."""
+    task = marked.c
     events = select(
         db_new_id(),
         literal(EVENT),
-        Task.id,
-        Task.project_id,
-        db_json_object(due_at=db_rfc3339(Task.due_at), overdue_at=db_rfc3339(Task.overdue_at)),
-        Task.overdue_at,
-    ).where(Task.id.in_(task_ids))
+        task.id,
+        task.project_id,
+        db_json_object(due_at=db_rfc3339(task.due_at), overdue_at=db_rfc3339(task.overdue_at)),
+        task.overdue_at,
+    )
     return insert(Outbox).from_select(
         ["id", "kind", "subject_id", "project_id", "payload", "created_at"], events
     )

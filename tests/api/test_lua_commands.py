@@ -114,6 +114,7 @@ def test_a_dead_lock_server_is_one_line_and_a_failure(
         ("http://x", "--url: got 'http://x', takes redis://, rediss:// or unix://"),
         (f"redis://127.0.0.1:{free_port()}", "Redis (operator): connection"),
     ],
+    ids=["another scheme", "nobody there"],
 )
 def test_a_server_that_cannot_be_used_is_one_line(app: OpenAPI, url: str, said: str) -> None:
     refused = app.test_cli_runner().invoke(args=["lua", "load", "--url", url])

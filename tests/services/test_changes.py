@@ -31,6 +31,17 @@ def renamed(name: str) -> Callable[[Session], None]:
     return unit
 
 
+class Hashed(str):
+    """A name that counts how often one of its kind is looked up."""
+
+    __slots__ = ()
+    times = 0
+
+    def __hash__(self) -> int:
+        Hashed.times += 1
+        return super().__hash__()
+
+
 def test_the_record_is_committed_with_its_change(site: Site) -> None:
     site.changes.commit(renamed("new"), lambda _: Stale((HOME, "account:1"), ("tasks", "lists")))
     with site.db.read() as session:
@@ -107,6 +118,15 @@ def test_changes_with_the_same_tags_are_told_as_one_and_each_is_told(site: Site)
     site.changes.tell([*notes, Note(new_id(), Stale(("project:1",), ("people",)))])
     assert site.told() == 4
     assert len(site.changes.take_told()) == 10
+
+
+def test_each_of_many_projects_is_looked_up_as_often_as_one_alone(site: Site) -> None:
+    def lookups(projects: int) -> int:
+        before = Hashed.times
+        site.cache.forget([Stale(tuple(Hashed(f"project:{n}") for n in range(projects)), ("t",))])
+        return Hashed.times - before
+
+    assert lookups(300) == 300 * lookups(1)
 
 
 def test_a_change_that_two_histories_have_in_part_is_not_told(

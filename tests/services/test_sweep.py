@@ -193,9 +193,7 @@ def test_a_task_that_was_closed_while_the_sweep_waited_is_not_marked(
     assert _marked(world.db) == set()
 
 
-def test_the_sweep_reads_through_the_partial_index(world: World) -> None:
-    add_tasks(world.db, world.home, 300, due_at=FAR_AHEAD, status="completed")
-    add_tasks(world.db, world.home, 3, due_at=LONG_AGO)
+def _statements_of_a_batch(world: World) -> list[tuple[str, Any]]:
     statements: list[tuple[str, Any]] = []
     event.listen(
         world.db.engine,
@@ -203,6 +201,22 @@ def test_the_sweep_reads_through_the_partial_index(world: World) -> None:
         lambda _c, _cur, statement, parameters, *_: statements.append((statement, parameters)),
     )
     _batch(world)
+    return statements
+
+
+def test_marks_and_events_are_one_statement_that_no_task_leaves(postgres_world: World) -> None:
+    add_tasks(postgres_world.db, postgres_world.home, 30, due_at=LONG_AGO)
+    [(statement, parameters)] = _statements_of_a_batch(postgres_world)
+    assert "UPDATE tasks" in statement
+    assert "INSERT INTO outbox" in statement
+    assert UUID not in {type(value) for value in parameters.values()}
+    assert rows_in(postgres_world.db, Outbox) == 30
+
+
+def test_the_sweep_reads_through_the_partial_index(world: World) -> None:
+    add_tasks(world.db, world.home, 300, due_at=FAR_AHEAD, status="completed")
+    add_tasks(world.db, world.home, 3, due_at=LONG_AGO)
+    statements = _statements_of_a_batch(world)
     [(statement, parameters)] = [each for each in statements if "UPDATE tasks" in each[0]]
     explain = "EXPLAIN " if world.db.dialect == "postgresql" else "EXPLAIN QUERY PLAN "
     with world.db.read() as session:

@@ -127,7 +127,7 @@ def with_a_naive_sweep() -> None:
         time.sleep(_pace_s)
         ids = [row.id for row in rows]
         session.execute(update(Task).where(Task.id.in_(ids)).values(overdue_at=db_now()))
-        session.execute(_tell(ids))
+        session.execute(_tell(select(Task).where(Task.id.in_(ids)).subquery()))
         return Batch(len(ids), None)
 
     SweepService.run_batch = run_batch  # type: ignore[method-assign]
