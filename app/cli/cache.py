@@ -161,4 +161,5 @@ def _tag(text: str) -> str:
 
 
 def _inspection() -> CacheInspection:
-    return CacheInspection(cache_target(container().settings), container().scripts)
+    settings, scripts = container().settings, container().scripts
+    return CacheInspection(cache_target(settings), scripts, ttl_s=settings.cache_ttl_s)
