@@ -72,7 +72,7 @@ class Relay:
         self._ticker = Ticker("relay")
         self._closed = False
         self._history = ""
-        self._purged_at = time.monotonic()
+        self._purged_at = -float("inf")
         self.begin_afresh()
         forks.in_child(self)
 
@@ -174,7 +174,11 @@ class Relay:
     def _read(self, history: str) -> list[Pending]:
         with self._db.read() as session:
             return invalidations.pending(
-                session, history=history, least_age_ms=_LEFT_TO_WRITER_MS, limit=_PAGE
+                session,
+                history=history,
+                least_age_ms=_LEFT_TO_WRITER_MS,
+                most_age_ms=self._kept_ms,
+                limit=_PAGE,
             )
 
     def _tell(self, found: Sequence[Pending]) -> bool:
