@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple
 import uuid_utils
 
 from app.coordination import forks, keys
+from app.coordination.clocks import since_boot
 from app.coordination.scripts import Arg, Call, Script
 
 _MOST_TOLD = 256
@@ -50,7 +50,7 @@ class Generation:
 
 
 class Held(NamedTuple):
-    """One entry. `until`: monotonic seconds; `size`: roughly, bytes."""
+    """One entry. `until`: by `since_boot`; `size`: roughly, bytes."""
 
     generation: Generation
     sequence: int
@@ -133,7 +133,7 @@ class LocalCache:
             held = self._held.get((namespace, key))
             if held is None:
                 return None
-            fresh = held.generation is generation and held.until > time.monotonic()
+            fresh = held.generation is generation and held.until > since_boot()
             if not fresh or not generation.covers(held.sequence, held.tags):
                 self._drop((namespace, key))
                 self._on_bytes(self.bytes)
@@ -272,7 +272,7 @@ class Visit:
         generation = self._told.get(namespace)
         if generation is None or loaded.epoch not in (None, generation.epoch):
             return
-        until = time.monotonic() + loaded.ttl_ms / 1000
+        until = since_boot() + loaded.ttl_ms / 1000
         sequence, tags, size = loaded.sequence, tuple(loaded.tags), loaded.size
         self._local.put(namespace, key, Held(generation, sequence, tags, value, until, size))
 

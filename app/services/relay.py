@@ -20,6 +20,7 @@ from uuid import UUID
 import structlog
 
 from app.coordination import forks
+from app.coordination.clocks import since_boot
 from app.coordination.gate import LEFT_TO_WRITER_S, Gate
 from app.coordination.stale import Stale
 from app.coordination.ticker import Ticker
@@ -108,7 +109,7 @@ class Relay:
             CoordinationError: Redis gave no answer.
             DatabaseUnavailable: the outbox cannot be read.
         """
-        began = time.monotonic()
+        began = since_boot()
         assert self._cache is not None
         self._history = history = self._cache.history()
         self._mark_told()
@@ -136,7 +137,7 @@ class Relay:
 
     def _passed(self, began: float) -> None:
         self._gate.passed(began)
-        self._checked.set(time.time() - (time.monotonic() - began))
+        self._checked.set(time.time() - (since_boot() - began))
         self._see_untold(0)
 
     def _see_untold(self, count: int) -> None:

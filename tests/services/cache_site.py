@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Self
 from uuid import UUID
 
 from sqlalchemy import bindparam, select, update
 
 from app.coordination.client import ScriptClient, from_url
+from app.coordination.clocks import since_boot
 from app.coordination.gate import Gate
 from app.coordination.stale import Stale
 from app.db import invalidations
@@ -36,7 +36,7 @@ class Site:
         self._client = ScriptClient(
             purpose="cache", topology=topology, options=options, timeout_s=5, metrics=self.metrics
         )
-        self.gate = Gate(clock=lambda: time.monotonic() + self.ahead_s)
+        self.gate = Gate(clock=lambda: since_boot() + self.ahead_s)
         self.cache = shared_cache(self._client, self.metrics, gate=self.gate)
         self.changes = Changes(db, self.cache, self.gate)
         self.relay = Relay(
