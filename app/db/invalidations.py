@@ -7,9 +7,9 @@ What each history was told stands by itself: two that are read at once would els
 A row is over, told or not, when no entry is left that could show what its change replaced. Such an
 entry was loaded before the commit. In Redis it lives for the longest TTL from its store, in a
 process no longer than in Redis (and where Redis had no answer, for 5 s); from the row to its commit
-and from a load to its store is less than the minute that is added, for statements end within
-seconds. How old a row is two clocks must say, the database's by `created_ms` and this process's by
-the writer's in `id`: one that jumps ahead alone ends nothing.
+and from a load to its store is less than the two minutes that are added, for a statement ends
+within 30 s. How old a row is two clocks must say, the database's by `created_ms` and this
+process's by the writer's in `id`: one that jumps ahead alone ends nothing.
 """
 
 from __future__ import annotations

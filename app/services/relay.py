@@ -37,7 +37,7 @@ _LEFT_TO_WRITER_MS = int(LEFT_TO_WRITER_S * 1000)
 _PAGE = 500
 _PURGE_EVERY_S = 60.0
 _PURGED = 5_000  # at once
-_KEPT_LONGER_MS = 60_000
+_KEPT_LONGER_MS = 120_000
 _log = structlog.get_logger(__name__)
 
 
