@@ -192,7 +192,7 @@ def _entry(key: str, said: Sequence[Any]) -> EntryView:
     return EntryView(
         key=(place and place.key) or "",
         sequence=sequence,
-        tags=tuple(tags.decode().split("\n")),
+        tags=tuple(tags.decode(errors="backslashreplace").split("\n")),
         valid=bool(valid),
         bytes=size,
         left_ms=left_ms,
