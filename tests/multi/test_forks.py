@@ -17,7 +17,7 @@ def faults(valkey: Valkey, *planted: str) -> list[str]:
 
 
 def told(module: str, *args: str) -> list[str]:
-    """What a process that forks says went wrong, or how it died: a shared connection may kill it."""
+    """What a process that forks says went wrong, or how it died of what it shared."""
     ran = subprocess.run(
         [sys.executable, "-m", f"tests.multi.{module}", *args],
         capture_output=True,
