@@ -34,7 +34,7 @@ import structlog
 
 from app.coordination import deadline, failures
 from app.coordination.absent import Scripting
-from app.coordination.cache_calls import RELAY, CacheCalls
+from app.coordination.cache_calls import CacheCalls
 from app.coordination.flights import Flight, Flights
 from app.coordination.gate import Gate
 from app.coordination.local_cache import Loaded, LocalCache, Visit, current_visit
@@ -47,6 +47,7 @@ from app.metrics import Metrics
 
 _WAIT_FIRST_S, _WAIT_MOST_S, _WAIT_ALL_S = 0.005, 0.05, 3.0
 _AT_ONCE = 100
+RELAY = "relay"  # the namespace of nobody, by which the server's history is asked
 _CLUSTER = "cluster"
 _STORED = ("store_refused", "stored", "no_room")  # by what the script says
 _log = structlog.get_logger(__name__)
@@ -121,7 +122,7 @@ class RedisCache:
         except CoordinationError as error:
             self._events.labels("fallback").inc()
             if failures.may_have_run(error):
-                self._free(wanted)  # or the others would wait for a load that is not to come
+                self._abandon(wanted)  # or the others would wait for a load that is not to come
             return self._remembered(wanted)
         return self._hit(wanted, reply) if reply[0] else self._missed(wanted, reply)
 
@@ -219,7 +220,7 @@ class RedisCache:
             value = self._flights.fly(flight, wanted.load)
         except BaseException:
             self._events.labels("load_failed").inc()
-            self._free(wanted)
+            self._abandon(wanted)
             raise
         if self._keep(wanted, value, sequence, epoch):
             loaded = Loaded(sequence, wanted.tags, wanted.ttl_ms, len(value), epoch)
@@ -278,10 +279,10 @@ class RedisCache:
         self._events.labels(event).inc()
         return event == "stored"
 
-    def _free(self, wanted: _Wanted) -> None:
-        """Let others load; unanswered, the lease lapses by itself."""
+    def _abandon(self, wanted: _Wanted) -> None:
+        """Let others load at once; and who asks for what is not there leaves no keys."""
         with contextlib.suppress(CoordinationError):
-            self._client.call(self._calls.free(wanted.namespace, wanted.key))
+            self._client.call(self._calls.abandon(wanted.namespace, wanted.key))
 
 
 def _place(wanted: _Wanted, sequence: int, epoch: bytes) -> tuple[str, str, int, bytes]:

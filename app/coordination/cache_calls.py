@@ -8,12 +8,21 @@ from collections.abc import Sequence
 from app.coordination import forks, keys
 from app.coordination.scripts import Arg, Call, ScriptRegistry
 
-META_TTL_MS = 24 * 3_600_000  # of sequences and tags; longer than any entry's
 MOST_TAGS = 1_000
-RELAY = "relay"  # the namespace of nobody, by which the server's history is asked
 
+_META_LONGER_MS = 60_000
+_BEGUN_TTL_MS = 30_000
 _FILL_LEASE_MS = 2_000
 _ROOM_BYTES = 4 << 20  # for what is stored in a namespace while an entry lives; it holds twice that
+
+
+def meta_ttl_ms(entry_ttl_s: int) -> int:
+    """How long a namespace's sequence and tags live after a store or a move, ms.
+
+    Longer than its entries, `entry_ttl_s` (seconds); and than `_BEGUN_TTL_MS`, for which a miss
+    begins one: so it is told whether anything came of that.
+    """
+    return 1000 * entry_ttl_s + _META_LONGER_MS
 
 
 class CacheCalls:
@@ -25,7 +34,8 @@ class CacheCalls:
 
     def __init__(self, scripts: ScriptRegistry, *, ttl_s: int) -> None:
         self._read, self._store = scripts["cache_read.v1"], scripts["cache_store.v2"]
-        self._move, self._most_ms = scripts["tag_invalidate.v1"], 1000 * ttl_s
+        self._abandon, self._move = scripts["cache_abandon.v1"], scripts["tag_invalidate.v2"]
+        self._most_ms, self._meta_ttl_ms = 1000 * ttl_s, meta_ttl_ms(ttl_s)
         self.begin_afresh()
         forks.in_child(self)
 
@@ -34,7 +44,7 @@ class CacheCalls:
         self._token = secrets.token_hex(16)
 
     def read(self, namespace: str, key: str) -> Call:
-        args: list[Arg] = [self._token, _FILL_LEASE_MS, secrets.token_hex(8), META_TTL_MS]
+        args: list[Arg] = [self._token, _FILL_LEASE_MS, secrets.token_hex(8), _BEGUN_TTL_MS]
         return Call(self._read, keys.cache(namespace, key), args)
 
     def store(
@@ -48,15 +58,19 @@ class CacheCalls:
         tags: Sequence[str],
         ttl_ms: int,
     ) -> Call:
-        args: list[Arg] = [self._token, sequence, epoch, min(ttl_ms, self._most_ms), META_TTL_MS]
+        lives_ms = min(ttl_ms, self._most_ms)
+        args: list[Arg] = [self._token, sequence, epoch, lives_ms, self._meta_ttl_ms]
         args += ["\n".join(tags), stored, _ROOM_BYTES, self._most_ms]
         return Call(self._store, keys.cache(namespace, key), args)
 
-    def free(self, namespace: str, key: str) -> Call:
-        """Gives up the fill lease: a store of an epoch that is nobody's, which is refused."""
-        return self.store(namespace, key, b"", sequence=0, epoch=b"", tags=(), ttl_ms=0)
+    def abandon(self, namespace: str, key: str) -> Call:
+        """Gives up the fill lease, and a namespace that was begun for nothing."""
+        names = keys.cache(namespace, key)
+        return Call(
+            self._abandon, [names.meta, names.tags, names.fill], [self._token, _BEGUN_TTL_MS]
+        )
 
     def invalidate(self, namespace: str, tags: Sequence[str]) -> Call:
         names = keys.cache(namespace, "")
-        args: list[Arg] = [secrets.token_hex(8), META_TTL_MS, MOST_TAGS, *tags]
+        args: list[Arg] = [secrets.token_hex(8), self._meta_ttl_ms, MOST_TAGS, *tags]
         return Call(self._move, [names.meta, names.tags], args)

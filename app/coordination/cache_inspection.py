@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,10 +9,10 @@ from itertools import islice
 from typing import Any
 
 from app.coordination import keys
-from app.coordination.cache_calls import META_TTL_MS, MOST_TAGS, RELAY
+from app.coordination.cache_calls import CacheCalls
 from app.coordination.client import ScriptClient
 from app.coordination.scan import keys_like
-from app.coordination.scripts import Arg, Call, ScriptRegistry
+from app.coordination.scripts import Call, ScriptRegistry
 from app.coordination.values import unpacked
 from app.errors import CoordinationError
 
@@ -59,12 +58,15 @@ class EntryView:
 
 
 class CacheInspection:
-    """Looks at what one Redis caches. Every method raises CoordinationError without an answer."""
+    """Looks at what one Redis caches. Every method raises CoordinationError without an answer.
 
-    def __init__(self, client: ScriptClient, scripts: ScriptRegistry) -> None:
-        self._client = client
-        self._inspect, self._forget = scripts["cache_inspect.v1"], scripts["cache_forget.v1"]
-        self._move = scripts["tag_invalidate.v1"]
+    Args:
+        ttl_s: how long an entry lives at most, seconds.
+    """
+
+    def __init__(self, client: ScriptClient, scripts: ScriptRegistry, *, ttl_s: int) -> None:
+        self._client, self._calls = client, CacheCalls(scripts, ttl_s=ttl_s)
+        self._inspect, self._drop = scripts["cache_inspect.v1"], scripts["cache_forget.v1"]
 
     def namespaces(self) -> list[NamespaceView]:
         """Every namespace, by name: looks at every entry there is."""
@@ -96,10 +98,8 @@ class CacheInspection:
 
     def invalidate(self, namespace: str, tags: Sequence[str]) -> int:
         """Move tags, for every process; returns how many entries that made stale."""
-        names = keys.cache(namespace, "")
         before = {each.key for each in self.entries(namespace) if each.valid}
-        args: list[Arg] = [secrets.token_hex(8), META_TTL_MS, MOST_TAGS, *tags]
-        self._client.call(Call(self._move, [names.meta, names.tags], args))
+        self._client.call(self._calls.invalidate(namespace, tags))
         return len(before - {each.key for each in self.entries(namespace) if each.valid})
 
     def invalidate_all(self) -> int:
@@ -108,9 +108,8 @@ class CacheInspection:
         Also of one that nothing is stored in any more: a process may hold entries of its own.
         """
         places = {each.meta: each for each in self._places(keys.cached()[0])}.values()
-        calls = (Call(self._forget, [each.meta, each.tags], []) for each in places)
-        done = zip(places, self._ask(calls), strict=True)
-        return sum(forgot for each, forgot in done if each.namespace != RELAY)
+        calls = (Call(self._drop, [each.meta, each.tags], []) for each in places)
+        return sum(self._ask(calls))
 
     def _views(self, namespace: str | None) -> list[NamespaceView]:
         meta, entries = keys.cached(namespace)
@@ -118,7 +117,7 @@ class CacheInspection:
         for pattern in (meta, entries):
             for key in keys_like(self._client, pattern):
                 place = keys.cached_of(key)
-                if place and place.namespace != RELAY:
+                if place:
                     mine = found[place._replace(key=None)]
                     mine.update([key] if place.key is not None else [])
         return self._viewed(found)
@@ -189,7 +188,7 @@ def _entry(key: str, said: Sequence[Any]) -> EntryView:
     return EntryView(
         key=(place and place.key) or "",
         sequence=sequence,
-        tags=tuple(tags.decode().split("\n")),
+        tags=tuple(tags.decode(errors="backslashreplace").split("\n")),
         valid=bool(valid),
         bytes=size,
         left_ms=left_ms,

@@ -8,10 +8,10 @@ not seen the records lately does not know what the cache should have been told.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 from app.coordination import forks
+from app.coordination.clocks import since_boot
 
 LEFT_TO_WRITER_S = 1.0
 """For so long a record is nobody's business but its writer's."""
@@ -29,7 +29,7 @@ class Gate:
     change without an answer. Of one that has never answered nobody knows what it tells others.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, clock: Callable[[], float] = since_boot) -> None:
         self._clock = clock
         self._looked_at: float | None = None
         self._shut_until = -float("inf")
@@ -53,7 +53,7 @@ class Gate:
         return None if looked_at is None else self._clock() - looked_at
 
     def passed(self, began: float) -> None:
-        """A look that began then, monotonic seconds, was completed: Redis is told."""
+        """A look that began then, by `since_boot`, was completed: Redis is told."""
         with self._lock:
             if began >= self._shut_until:
                 self._looked_at, self._was_open, self.redis_lost = began, True, False

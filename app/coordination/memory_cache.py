@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from app.coordination.clocks import since_boot
 from app.coordination.stale import Stale
 from app.coordination.values import Load, kept_bytes
 
 
 class _Entry(NamedTuple):
-    """`until`: monotonic seconds. `sequence`: of the writes that the load came after."""
+    """`until`: by `since_boot`. `sequence`: of the writes that the load came after."""
 
     until: float
     sequence: int
@@ -39,7 +39,7 @@ class MemoryCache:
         ttl_s: float = 5.0,
         most: int = 1_000,
         most_bytes: int = 16 << 20,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = since_boot,
     ) -> None:
         self._ttl_s, self._clock = ttl_s, clock
         self._most, self._most_bytes = most, most_bytes

@@ -48,6 +48,7 @@ def test_nothing_leaks_whatever_is_stored_and_invalidated(valkey: Valkey, turns:
 def test_what_a_process_holds_is_counted_with_its_keys_and_tags(valkey: Valkey) -> None:
     process = Process(valkey.url)
     key, tag = "k" * 4_000, "t" * 1_000
+    process.read()
     with visiting(process.visit()):
         process.cache.fetch(HOME, key, tags=[tag], load=process.load)
     assert 5_000 < process.cache.local.bytes < 6_000

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
 
-from app.coordination import keys
+from app.coordination.cache_calls import CacheCalls
 from app.coordination.client import ScriptClient, from_url
+from app.coordination.scripts import Call
 from app.coordination.stale import Stale
 from app.metrics import Metrics
 from tests.support.caches import SCRIPTS, shared_cache
@@ -96,15 +97,18 @@ def test_with_redis_away_the_change_is_not_heard(valkey_proxy: Proxy, reader: Pr
 
 
 def test_one_namespace_that_is_refused_leaves_its_change_unheard_and_the_others_told(
-    valkey: Valkey, reader: Process
+    valkey: Valkey, reader: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer, broken = Process(valkey.url), MANY[30]
     changes = [Stale((each,), ("tasks",)) for each in MANY]
-    with valkey.client() as raw:
-        meta = keys.cache(broken, "").meta
-        raw.rename(meta, f"{meta}:away")
-        raw.set(meta, "not a hash")
-        heard = writer.cache.forget(changes)
-        raw.rename(f"{meta}:away", meta)
+    calls = writer.cache._calls
+
+    def planted(namespace: str, tags: Sequence[str]) -> Call:
+        """For one of them a script that lacks its arguments."""
+        call = CacheCalls.invalidate(calls, namespace, tags)
+        return call._replace(args=[]) if namespace == broken else call
+
+    monkeypatch.setattr(calls, "invalidate", planted)
+    heard = writer.cache.forget(changes)
     assert [change for change, history in heard.items() if history is None] == [changes[30]]
     assert reader.read() == [each is not broken for each in MANY]

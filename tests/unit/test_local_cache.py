@@ -14,7 +14,7 @@ from app.coordination.scripts import ScriptRegistry
 from app.coordination.values import kept_bytes
 from tests.support.waiting import eventually
 
-SCRIPT = ScriptRegistry.from_folder()["cache_sync.v1"]
+SCRIPT = ScriptRegistry.from_folder()["cache_sync.v2"]
 HOME = "project:1"
 LONG_MS = 60_000
 
