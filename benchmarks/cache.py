@@ -240,7 +240,7 @@ def _hits(ours: Ours, namespace: str, entries: int) -> int:
 
 def _invalidate(ours: Ours, namespace: str) -> None:
     change = Stale((namespace,), ("tag",))
-    assert ours.cache.forget([change])[change] is not None
+    assert ours.cache.invalidate([change])[change] is not None
 
 
 def _seconds(work: Any) -> float:

@@ -40,7 +40,7 @@ from app.coordination.gate import Gate
 from app.coordination.local_cache import Loaded, LocalCache, Visit, current_visit
 from app.coordination.memory_cache import MemoryCache
 from app.coordination.scripts import ScriptRegistry
-from app.coordination.stale import Stale
+from app.coordination.stale import NO_HISTORY, Heard, History, Stale
 from app.coordination.values import TOO_LARGE, Load, packed, unpacked
 from app.errors import CoordinationError
 from app.metrics import Metrics
@@ -48,7 +48,7 @@ from app.metrics import Metrics
 _WAIT_FIRST_S, _WAIT_MOST_S, _WAIT_ALL_S = 0.005, 0.05, 3.0
 _AT_ONCE = 100
 RELAY = "relay"  # the namespace of nobody, by which the server's history is asked
-_CLUSTER = "cluster"
+_CLUSTER = History("cluster")
 _STORED = ("store_refused", "stored", "no_room")  # by what the script says
 _log = structlog.get_logger(__name__)
 
@@ -126,22 +126,21 @@ class RedisCache:
             return self._remembered(wanted)
         return self._hit(wanted, reply) if reply[0] else self._missed(wanted, reply)
 
-    def forget(self, changes: Sequence[Stale]) -> dict[Stale, str | None]:
+    def invalidate(self, changes: Sequence[Stale]) -> Heard:
         """Make every entry with the tags of a change a miss, everywhere. Never raises.
 
-        Returns: for each change the history of writes that has all of it (a replication id); None
-            where Redis did not say yes, or meanwhile was another server.
+        Returns: which history has each; None also where Redis meanwhile was another server.
         """
-        self._fallback.invalidate(each for change in changes for each in change.namespaces)
+        self._fallback.drop(each for change in changes for each in change.namespaces)
         places = [(change, each) for change in changes for each in change.namespaces]
-        heard: list[str | None] = []
+        heard: list[History | None] = []
         for at in range(0, len(places), _AT_ONCE):
-            heard += self._forget(places[at : at + _AT_ONCE])
+            heard += self._invalidate(places[at : at + _AT_ONCE])
         answers = iter(heard)
         # A change is looked up once and not for each answer: its hash takes in every namespace.
         return {change: _in_all(islice(answers, len(change.namespaces))) for change in changes}
 
-    def history(self) -> str:
+    def history(self) -> History:
         """Which history of writes the server belongs to that this process reads.
 
         Raises:
@@ -156,7 +155,7 @@ class RedisCache:
         with contextlib.suppress(CoordinationError):
             visit.heard(self._client.call_many(calls))
 
-    def _forget(self, places: Sequence[tuple[Stale, str]]) -> list[str | None]:
+    def _invalidate(self, places: Sequence[tuple[Stale, str]]) -> list[History | None]:
         calls = [self._calls.invalidate(namespace, change.tags) for change, namespace in places]
         try:
             # Not on the request's budget: a slow read before it must not cost the invalidation.
@@ -166,7 +165,7 @@ class RedisCache:
             replies = [error] * len(calls)
         return [self._heard(reply) for reply in replies]
 
-    def _heard(self, reply: Any) -> str | None:
+    def _heard(self, reply: Any) -> History | None:
         if isinstance(reply, CoordinationError):
             self._events.labels("invalidation_lost").inc()
             _log.warning("cache.invalidation_lost", kind=reply.kind)
@@ -174,8 +173,8 @@ class RedisCache:
         self._events.labels("invalidation").inc()
         return self._named(reply[1])
 
-    def _named(self, history: bytes) -> str:
-        return _CLUSTER if self._clustered else history.decode()
+    def _named(self, history: bytes) -> History:
+        return _CLUSTER if self._clustered else History(history.decode())
 
     def _gated(self, wanted: _Wanted) -> bytes:
         if self.gate.redis_lost or self._client.is_cut_off:
@@ -290,7 +289,7 @@ def _place(wanted: _Wanted, sequence: int, epoch: bytes) -> tuple[str, str, int,
     return wanted.namespace, wanted.key, sequence, epoch
 
 
-def _in_all(histories: Iterable[str | None]) -> str | None:
-    """The one history that answered everywhere; "" where nothing was asked."""
-    found = set(histories) or {""}
+def _in_all(histories: Iterable[History | None]) -> History | None:
+    """The one history that answered everywhere."""
+    found = set(histories) or {NO_HISTORY}
     return found.pop() if len(found) == 1 else None

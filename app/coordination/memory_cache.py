@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from app.coordination.clocks import since_boot
-from app.coordination.stale import Stale
+from app.coordination.stale import NO_HISTORY, Heard, Stale
 from app.coordination.values import Load, kept_bytes
 
 
@@ -71,7 +71,7 @@ class MemoryCache:
             self._drop_expired()
         return value
 
-    def invalidate(self, namespaces: Iterable[str]) -> None:
+    def drop(self, namespaces: Iterable[str]) -> None:
         """Drop whole namespaces: without Redis, simple beats fine."""
         with self._lock:
             self._drop_expired()
@@ -83,10 +83,10 @@ class MemoryCache:
                     self._written.clear()
                 self._written[namespace] = self._sequence
 
-    def forget(self, changes: Sequence[Stale]) -> dict[Stale, str | None]:
+    def invalidate(self, changes: Sequence[Stale]) -> Heard:
         """Everything was heard, by nobody else."""
-        self.invalidate(each for change in changes for each in change.namespaces)
-        return dict.fromkeys(changes, "")
+        self.drop(each for change in changes for each in change.namespaces)
+        return dict.fromkeys(changes, NO_HISTORY)
 
     def _keep(self, place: tuple[str, str], entry: _Entry) -> None:
         size = kept_bytes(*place, entry.value)

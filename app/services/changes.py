@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.coordination import forks
 from app.coordination.gate import Gate
-from app.coordination.stale import Stale
+from app.coordination.stale import History, Stale
 from app.db import invalidations
 from app.db.engine import Database
 from app.errors import TaskFlowError
@@ -55,10 +55,10 @@ class Changes:
     def begin_afresh(self) -> None:
         """With nothing told or left to tell: that is the parent's, and it is in the outbox."""
         self._lock = threading.Lock()
-        self._told: list[tuple[UUID, str]] = []
+        self._told: list[tuple[UUID, History]] = []
 
     def commit(self, unit: Callable[[Session], T], stale: Callable[[T], Stale | None]) -> T:
-        """Run `unit` in a transaction (again, where `Database.retrying` does), and forget.
+        """Run `unit` in a transaction (again, where `Database.retrying` does), and tell the caches.
 
         Args:
             stale: what its result makes stale; None for nothing.
@@ -93,8 +93,8 @@ class Changes:
         return Note(invalidations.record(session, stale.namespaces, stale.tags), stale)
 
     def tell(self, notes: Sequence[Note]) -> None:
-        """Make the caches forget what these changes made stale. Never raises."""
-        heard = forget(self._cache, notes)
+        """Tell the caches what these changes made stale. Never raises."""
+        heard = invalidate(self._cache, notes)
         with self._lock:
             for note, history in heard:
                 if history is None:
@@ -102,28 +102,28 @@ class Changes:
                 elif note.id.int:
                     self._told.append((note.id, history))
 
-    def take_told(self) -> list[tuple[UUID, str]]:
+    def take_told(self) -> list[tuple[UUID, History]]:
         """What was heard since, and by which history of writes; for the outbox."""
         with self._lock:
             taken, self._told = self._told, []
             return taken
 
-    def give_back_told(self, told: Sequence[tuple[UUID, str]]) -> None:
+    def give_back_told(self, told: Sequence[tuple[UUID, History]]) -> None:
         with self._lock:
             self._told[:0] = told
 
     def _reveal(self, stale: Stale) -> None:
-        if None in self._cache.forget([stale]).values():
+        if None in self._cache.invalidate([stale]).values():
             self._gate.shut()
 
 
-def forget(cache: Cache, notes: Sequence[Note]) -> list[tuple[Note, str | None]]:
-    """Make `cache` forget, and say of each note which history of writes has it, None for none.
+def invalidate(cache: Cache, notes: Sequence[Note]) -> list[tuple[Note, History | None]]:
+    """Tell `cache`, and say of each note which history of writes has it, None for none.
 
     Notes of the same tags are told as one: a sweep's batches name the same projects over and over.
     """
     together = _together(notes)
-    heard = cache.forget([change for change, _ in together])
+    heard = cache.invalidate([change for change, _ in together])
     return [(note, heard[change]) for change, own in together for note in own]
 
 

@@ -126,7 +126,9 @@ def test_changes_with_the_same_tags_are_told_as_one_and_each_is_told(site: Site)
 def test_each_of_many_projects_is_looked_up_as_often_as_one_alone(site: Site) -> None:
     def lookups(projects: int) -> int:
         before = Hashed.times
-        site.cache.forget([Stale(tuple(Hashed(f"project:{n}") for n in range(projects)), ("t",))])
+        site.cache.invalidate(
+            [Stale(tuple(Hashed(f"project:{n}") for n in range(projects)), ("t",))]
+        )
         return Hashed.times - before
 
     assert lookups(300) == 300 * lookups(1)
@@ -149,7 +151,7 @@ def test_a_change_that_two_histories_have_in_part_is_not_told(
         sent = {each._client: each._client.call_many for each in (here, there)}
         monkeypatch.setattr(here._client, "call_many", told_by)
         change = Stale(tuple(f"project:{each}" for each in range(150)), ("tasks",))
-        assert here.cache.forget([change]) == {change: None}
+        assert here.cache.invalidate([change]) == {change: None}
 
 
 def test_without_a_shared_cache_nothing_is_recorded(db: Database) -> None:
@@ -191,7 +193,7 @@ def revealed(session: Session) -> None:
     raise Revealing(PreconditionFailed("changed meanwhile"), TASKS)
 
 
-def test_what_an_answer_reveals_is_forgotten_and_not_recorded(site: Site) -> None:
+def test_what_an_answer_reveals_is_told_and_not_recorded(site: Site) -> None:
     site.read(0)
     with pytest.raises(PreconditionFailed, match="changed meanwhile"):
         site.changes.commit(revealed, lambda _: TASKS)
@@ -208,7 +210,7 @@ def test_what_an_answer_reveals_is_told_when_its_unit_has_ended(
     assert site.could_write == [True]
     with db.write() as session:  # the control
         renamed("new")(session)
-        site.cache.forget([TASKS])
+        site.cache.invalidate([TASKS])
     assert site.could_write == [True, False]
     site.close()
 

@@ -64,7 +64,7 @@ def test_an_invalidation_by_one_process_holds_in_every_other(
     reader, writer = cache_on(valkey.url), cache_on(valkey.url)
     get(reader, source)
     source.value = 1
-    writer.forget([TASKS])
+    writer.invalidate([TASKS])
     assert get(reader, source) == 1
 
 
@@ -85,7 +85,7 @@ def test_a_reader_that_loaded_before_a_write_cannot_store_after_it(
     def load_then_be_overtaken() -> bytes:
         loaded = source()
         source.value = 1
-        writer.forget([TASKS])
+        writer.invalidate([TASKS])
         return loaded
 
     stale = slow.fetch("project:1", "list", tags=["tasks"], load=load_then_be_overtaken)
@@ -135,7 +135,7 @@ def test_a_full_redis_drops_the_namespace_where_it_cannot_move_a_tag(
     with valkey.client() as raw:
         raw.config_set("maxmemory", 1)
         source.value = 1
-        writer.forget([TASKS])
+        writer.invalidate([TASKS])
         assert get(reader, source) == 1
         raw.config_set("maxmemory", 0)
     assert get(reader, source) == 1
@@ -158,7 +158,7 @@ def test_restarted_redis_serves_nothing_from_before(valkey: Valkey, source: Sour
         raw.save()
     valkey.stop()
     source.value = 1
-    cache.forget([TASKS])  # nobody there to hear it
+    cache.invalidate([TASKS])  # nobody there to hear it
     valkey.restart()
     fresh = cache_on(valkey.url)
     assert get(fresh, source) == 1
@@ -170,7 +170,7 @@ def test_with_redis_gone_the_process_remembers_for_itself(source: Source) -> Non
     assert [get(cache, source) for _ in range(3)] == [0, 0, 0]
     assert source.loads == 1
     source.value = 1
-    cache.forget([TASKS])
+    cache.invalidate([TASKS])
     assert get(cache, source) == 1
 
 

@@ -131,7 +131,7 @@ def test_who_was_told_of_a_change_does_not_share_a_load_from_before_it(
         earlier = pool.submit(process.read, source)
         eventually(lambda: source.asked == 1, what="the earlier load")
         process.value = source.value = 1
-        process.cache.forget([TASKS])
+        process.cache.invalidate([TASKS])
         later = pool.submit(process.read)
         eventually(lambda: later.done() or process.events("shared") == 1, what="the later read")
         source.let_go.set()
@@ -200,7 +200,7 @@ def test_a_value_that_is_too_large_is_loaded_by_each_and_nobody_waits(
 
 def test_a_value_that_has_become_small_enough_is_kept_from_the_change_on(process: Process) -> None:
     fetch(process, "list", large())
-    process.cache.forget([TASKS])
+    process.cache.invalidate([TASKS])
     for _ in range(2):
         assert fetch(process, "list", lambda: b"small") == b"small"
     assert (process.events("stored"), process.events("hit_l2")) == (1, 1)

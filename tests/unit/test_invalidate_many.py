@@ -72,7 +72,7 @@ def test_namespaces_are_told_a_hundred_at_a_time_and_each_is_stale(
         for script in SCRIPTS.values():  # so that none is sent twice, as an unknown one is
             raw.script_load(script.source)
         raw.config_resetstat()
-        writer.cache.forget([Stale(tuple(MANY[:count]), ("tasks",))])
+        writer.cache.invalidate([Stale(tuple(MANY[:count]), ("tasks",))])
         calls = raw.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
     assert (writer.exchanges(), calls) == (exchanges, count)
     assert writer.events("invalidation") == count
@@ -81,7 +81,7 @@ def test_namespaces_are_told_a_hundred_at_a_time_and_each_is_stale(
 
 
 def test_only_the_tags_that_moved_are_stale(valkey: Valkey, reader: Process) -> None:
-    Process(valkey.url).cache.forget([Stale(tuple(MANY), ("people",))])
+    Process(valkey.url).cache.invalidate([Stale(tuple(MANY), ("people",))])
     assert reader.read() == [0] * len(MANY)
 
 
@@ -90,7 +90,7 @@ def test_with_redis_away_the_change_is_not_heard(valkey_proxy: Proxy, reader: Pr
     valkey_proxy.cut()
     change = Stale(tuple(MANY), ("tasks",))
     with capture_logs() as logs:
-        assert writer.cache.forget([change]) == {change: None}
+        assert writer.cache.invalidate([change]) == {change: None}
     assert writer.events("invalidation_lost") == len(MANY)
     assert [log["event"] for log in logs] == ["cache.invalidation_lost"] * len(MANY)
     assert reader.read() == [0] * len(MANY)  # nobody has told it
@@ -109,6 +109,6 @@ def test_one_namespace_that_is_refused_leaves_its_change_unheard_and_the_others_
         return call._replace(args=[]) if namespace == broken else call
 
     monkeypatch.setattr(calls, "invalidate", planted)
-    heard = writer.cache.forget(changes)
+    heard = writer.cache.invalidate(changes)
     assert [change for change, history in heard.items() if history is None] == [changes[30]]
     assert reader.read() == [each is not broken for each in MANY]

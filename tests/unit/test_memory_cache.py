@@ -53,7 +53,7 @@ def test_a_load_begun_before_a_write_of_ones_own_is_not_remembered(source: Sourc
     def overtaken() -> bytes:
         loaded = source()
         source.value = 1
-        memory.forget([TASKS])
+        memory.invalidate([TASKS])
         return loaded
 
     memory.fetch("project:1", "list", tags=["tasks"], load=overtaken)
@@ -67,7 +67,7 @@ def test_a_forgotten_write_still_judges_the_loads_that_were_under_way(source: So
         loaded = source()
         source.value = 1
         for namespace in ("project:1", "project:2", "project:3"):
-            memory.forget([Stale((namespace,), ("tasks",))])
+            memory.invalidate([Stale((namespace,), ("tasks",))])
         return loaded
 
     memory.fetch("project:1", "list", tags=["tasks"], load=overtaken)
@@ -138,7 +138,7 @@ def test_what_has_expired_is_dropped_by_whatever_comes_next(by: str, source: Sou
     if by == "a load":
         get(memory, source)
     else:
-        memory.invalidate(["project:2"])
+        memory.drop(["project:2"])
     assert memory.bytes < 1_000
 
 
@@ -149,6 +149,6 @@ def test_a_value_that_is_loaded_again_is_counted_once() -> None:
     for _ in range(5):
         keep(memory, "list", 10_000)
         counted.add(memory.bytes)
-        memory.invalidate(["project:1"])
+        memory.drop(["project:1"])
         now[0] += 1
     assert len(counted) == 1
