@@ -17,6 +17,7 @@ from app.api import (
     headers,
     health,
     http_metrics,
+    idempotency,
     limits,
     openapi,
     problems,
@@ -43,6 +44,7 @@ HOOKS = (
     visits.install_judged,
     authentication.install_enforcement,
     bodies.install,
+    idempotency.install,
 )
 
 BLUEPRINTS = (

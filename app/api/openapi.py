@@ -13,7 +13,9 @@ from flask_openapi import OpenAPI
 from flask_openapi.utils import parse_rule
 
 from app.api.authentication import needs_actor
+from app.api.idempotency import KEY_MAX, KEY_PATTERN, takes_key
 from app.api.problems import CONTENT_TYPE
+from app.services.idempotency import FIELD
 
 VERSION: Final = "3.1.0"
 DESCRIPTION: Final = (
@@ -28,6 +30,7 @@ _REFUSALS: Final = {
     "400": "The body is not readable JSON.",
     "401": "No log-in, or one that has ended.",
     "404": "It is not there, or this account may not see it.",
+    "409": "The first request with this Idempotency-Key is still running.",
     "412": "It has changed since the version in If-Match.",
     "413": "The body is too large.",
     "415": "The body's type is not JSON.",
@@ -39,6 +42,13 @@ _REFUSALS: Final = {
 }
 _ETAG: Final = {"description": "The version, for If-Match.", "schema": {"type": "string"}}
 _LOCATION: Final = {"description": "Where it can be read.", "schema": {"type": "string"}}
+_KEY: Final = {
+    "name": FIELD,
+    "in": "header",
+    "required": False,
+    "description": "Sent again within a day with the same key and body, it is answered the same.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_MAX, "pattern": KEY_PATTERN},
+}
 
 
 def named_after_handler(*, name: str, path: str, method: str) -> str:  # noqa: ARG001  # the library passes all three by name
@@ -60,8 +70,11 @@ def describe(app: OpenAPI) -> dict[str, Any]:
     document["security"] = [{"bearer": []}]
     endpoints = _endpoints(app)
     for path, method, operation in operations(document):
-        if not needs_actor(endpoints[path, method]):
+        endpoint = endpoints[path, method]
+        if not needs_actor(endpoint):
             operation["security"] = []
+        if takes_key(endpoint, method):
+            operation.setdefault("parameters", []).append(_KEY)
         _complete(path, operation)
         _add_headers(method, operation, schemas)
         operation["responses"] = dict(sorted(operation["responses"].items()))
@@ -101,6 +114,8 @@ def _refusals(path: str, operation: dict[str, Any]) -> set[str]:
         codes |= {"404"}
     if "If-Match" in parameters:
         codes |= {"412", "428"}
+    if FIELD in parameters:
+        codes |= {"409", "422"}
     return codes
 
 
