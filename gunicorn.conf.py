@@ -87,6 +87,11 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 # Its default path is one for the whole user: two instances would collide on it.
 control_socket_disable = True
 
+# Bytes of the request line, headers, and bytes of each: beyond them 414 or 431.
+limit_request_line = 4_094
+limit_request_fields = 64
+limit_request_field_size = 8_190
+
 # A client must not choose where the application believes to be mounted.
 forwarder_headers = ""
 

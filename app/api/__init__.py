@@ -13,6 +13,8 @@ from app.api import (
     accounts,
     authentication,
     bodies,
+    compression,
+    cors,
     docs,
     headers,
     health,
@@ -36,7 +38,9 @@ from app.bootstrap import Container
 
 HOOKS = (
     request_ids.install,
+    compression.install,
     headers.install,
+    cors.install,
     http_metrics.install,
     authentication.install_lookup,
     visits.install,
