@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
+from gunicorn import util
 from gunicorn.workers.gthread import ThreadWorker
 
 from app.cli.attach import REDIS_VARIABLES
@@ -62,6 +63,24 @@ class Worker(ThreadWorker):
             # The master has stopped listening, and its SIGTERM is on its way.
             if error.errno != errno.EINVAL:
                 raise
+
+
+def _write_problem(sock: socket.socket, status: int, reason: str, _message: str) -> None:
+    """gunicorn's own answer to what it cannot read, in the shape of all of ours.
+
+    Its message repeats what was sent, and its page is HTML.
+    """
+    from app.api import problems
+
+    body = problems.unreadable(status)
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nCache-Control: no-store\r\n"
+        f"Content-Type: {problems.CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    util.write_nonblock(sock, head.encode("latin-1") + body)
+
+
+util.write_error = _write_problem
 
 
 def _address() -> str:
