@@ -7,14 +7,23 @@ kept after they were told, because a server that was cut off and is still read h
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import Table, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db.models import Invalidation
 from app.db.types import db_now_ms, new_id
+
+# On every write's path: built once, and of the table, which spares what the ORM does for an INSERT.
+_RECORD = insert(cast(Table, Invalidation.__table__)).values(
+    id=bindparam("id"),
+    namespaces=bindparam("namespaces"),
+    tags=bindparam("tags"),
+    told=bindparam("told"),
+    created_ms=db_now_ms(),
+)
 
 
 class Pending(NamedTuple):
@@ -29,7 +38,7 @@ def record(session: Session, namespaces: Sequence[str], tags: Sequence[str]) -> 
     """Write down, in the change's own transaction, what it makes stale."""
     found = new_id()
     row = {"id": found, "namespaces": list(namespaces), "tags": list(tags), "told": None}
-    session.execute(insert(Invalidation).values(**row, created_ms=db_now_ms()))
+    session.execute(_RECORD, row)
     return found
 
 
