@@ -38,6 +38,8 @@ from app.db.engine import Database
 from app.metrics import Metrics
 from app.services.accounts import AccountService
 from app.services.changes import Changes
+from app.services.committed_cache import CommittedCache
+from app.services.idempotency import Idempotency
 from app.services.imports import ImportService
 from app.services.limit_rules import LimitRules
 from app.services.ports import Cache
@@ -70,6 +72,7 @@ class Container:
     shared: RedisCache | None
     gate: Gate
     changes: Changes
+    idempotency: Idempotency
     relay: Relay
     accounts: AccountService
     tokens: Tokens
@@ -139,6 +142,7 @@ def build(settings: Settings) -> Container:
     shared = _shared_cache(settings, redis.cache, scripts, metrics, gate)
     cache: Cache = shared or MemoryCache()
     changes = Changes(db, cache, gate)
+    committed = CommittedCache(db, cache)
     accounts = AccountService(db, changes, PasswordHasher(), settings.session_ttl_s)
     local = shared.local if shared else None
     fleet = Fleet(redis.limiter, scripts, identity=identity)
@@ -158,12 +162,13 @@ def build(settings: Settings) -> Container:
         shared=shared,
         gate=gate,
         changes=changes,
+        idempotency=Idempotency(db, changes),
         relay=Relay(db, shared, changes, gate, metrics, entry_ttl_s=settings.cache_ttl_s),
         accounts=accounts,
         tokens=Tokens(accounts, local, gate),
         projects=ProjectService(db, changes),
-        tasks=TaskService(db, changes, cache),
-        stats=StatsService(db, cache),
+        tasks=TaskService(db, changes, committed),
+        stats=StatsService(db, committed),
         imports=ImportService(db, changes),
         sweep=SweepService(changes),
     )

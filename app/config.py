@@ -31,6 +31,7 @@ from app.config_values import (
     NetworkList,
     Node,
     NodeList,
+    OriginList,
     RedisUrl,
     RedisUrlList,
     listed,
@@ -128,6 +129,9 @@ class Settings(BaseModel):
     )
     trusted_proxies: NetworkList | None = _var(
         "TRUSTED_PROXIES", None, "networks joined by ',', such as 10.0.0.0/8,192.168.1.7"
+    )
+    cors_origins: OriginList | None = _var(
+        "CORS_ORIGINS", None, "origins joined by ',', such as https://app.example.com, or *"
     )
 
     session_ttl_s: int = _seconds("SESSION_TTL_S", 30 * 86_400)

@@ -13,10 +13,13 @@ from app.api import (
     accounts,
     authentication,
     bodies,
+    compression,
+    cors,
     docs,
     headers,
     health,
     http_metrics,
+    idempotency,
     limits,
     openapi,
     problems,
@@ -35,7 +38,9 @@ from app.bootstrap import Container
 
 HOOKS = (
     request_ids.install,
+    compression.install,
     headers.install,
+    cors.install,
     http_metrics.install,
     authentication.install_lookup,
     visits.install,
@@ -43,6 +48,7 @@ HOOKS = (
     visits.install_judged,
     authentication.install_enforcement,
     bodies.install,
+    idempotency.install,
 )
 
 BLUEPRINTS = (

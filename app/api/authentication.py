@@ -33,6 +33,9 @@ PUBLIC = frozenset(
     }
 )
 
+# Endpoints whose answer holds a secret: it is never kept, and never compressed.
+RETURNS_SECRET = frozenset({"sessions.log_in"})
+
 
 def install_lookup(app: Flask, _container: Container) -> None:
     """Set `g.actor`: an Actor, or None with the reason in `g.refusal`."""

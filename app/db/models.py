@@ -13,9 +13,11 @@ from sqlalchemy import (
     CheckConstraint,
     ForeignKey,
     Index,
+    LargeBinary,
     MetaData,
     String,
     Text,
+    UniqueConstraint,
     Uuid,
     text,
 )
@@ -196,6 +198,33 @@ class Invalidation(Base):
     tags: Mapped[list[str]]
     told: Mapped[str | None] = mapped_column(String(64))
     told_before: Mapped[str | None] = mapped_column(String(128))
+    created_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class IdempotencyKey(Base):
+    """A POST that was done once and for all, and its answer, in the same transaction.
+
+    `status` is None only while that transaction runs. `stale` is what it made so: pairs of
+    namespaces and tags. `created_ms` is the database's clock.
+    """
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (
+        UniqueConstraint("account_id", "method", "path", "key"),
+        Index(None, "created_ms"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    method: Mapped[str] = mapped_column(String(8))
+    path: Mapped[str] = mapped_column(String(200))
+    key: Mapped[str] = mapped_column(String(255))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int | None]
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
+    location: Mapped[str | None] = mapped_column(String(500))
+    etag: Mapped[str | None] = mapped_column(String(100))
+    stale: Mapped[list[Any] | None] = mapped_column(JSON().with_variant(JSONB(), "postgresql"))
     created_ms: Mapped[int] = mapped_column(BigInteger)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
@@ -19,6 +20,9 @@ from app.errors import TaskFlowError
 from app.services.ports import Cache
 
 T = TypeVar("T")
+
+# Where notes wait for the commit of the unit that this thread's changes are part of.
+_waiting: ContextVar[list[Note] | None] = ContextVar("waiting", default=None)
 
 
 class Note(NamedTuple):
@@ -81,7 +85,36 @@ class Changes:
             self._reveal(revealing.stale)
             raise revealing.answer from None
         if note is not None:
-            self.tell([note])
+            waiting = _waiting.get()
+            if waiting is None:
+                self.tell([note])
+            else:
+                waiting.append(note)
+        return result
+
+    def joined(self, unit: Callable[[Session, Sequence[Note]], T]) -> T:
+        """Run `unit` in one transaction that every change made within it is part of.
+
+        Args:
+            unit: gets the transaction's session, and the notes of what it made stale so far; it may
+                run up to 4 times, as in `Database.retrying`. The caches are told after the commit.
+
+        Raises:
+            DatabaseUnavailable: as `Database.retrying`.
+        """
+
+        def whole(session: Session) -> tuple[T, list[Note]]:
+            notes: list[Note] = []
+            token = _waiting.set(notes)
+            try:
+                with self._db.joined(session):
+                    return unit(session, notes), notes
+            finally:
+                _waiting.reset(token)
+
+        result, notes = self._db.retrying(whole)
+        if notes:
+            self.tell(notes)
         return result
 
     def record(self, session: Session, stale: Stale) -> Note | None:
