@@ -82,7 +82,7 @@ class Changes:
             result, note = self._db.retrying(recorded)
         except Revealing as revealing:
             # Now that the unit has ended: nobody's row stays locked while Redis is told.
-            self._reveal(revealing.stale)
+            self.reveal(revealing.stale)
             raise revealing.answer from None
         if note is not None:
             waiting = _waiting.get()
@@ -145,7 +145,8 @@ class Changes:
         with self._lock:
             self._told[:0] = told
 
-    def _reveal(self, stale: Stale) -> None:
+    def reveal(self, stale: Stale) -> None:
+        """Tell the caches before an answer that shows a change whose own may have been lost."""
         if None in self._cache.invalidate([stale]).values():
             self._gate.shut()
 

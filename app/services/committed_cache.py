@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.coordination.stale import Stale
+from app.coordination.stale import History, Stale
+from app.coordination.values import Load
 from app.db.engine import Database
-from app.services.ports import Cache, Load
+from app.services.ports import Cache
 
 
 class CommittedCache:
@@ -32,5 +33,5 @@ class CommittedCache:
             return load()
         return self._cache.fetch(namespace, key, tags=tags, load=load, ttl_s=ttl_s)
 
-    def forget(self, changes: Sequence[Stale]) -> dict[Stale, str | None]:
-        return self._cache.forget(changes)
+    def invalidate(self, changes: Sequence[Stale]) -> dict[Stale, History | None]:
+        return self._cache.invalidate(changes)
