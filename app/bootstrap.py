@@ -37,8 +37,11 @@ from app.db.engine import Database
 from app.metrics import Metrics
 from app.services.accounts import AccountService
 from app.services.changes import Changes
+from app.services.history import HistoryService
 from app.services.imports import ImportService
+from app.services.invitations import InvitationService
 from app.services.limit_rules import LimitRules
+from app.services.members import MemberService
 from app.services.ports import Cache
 from app.services.projects import ProjectService
 from app.services.relay import Relay
@@ -73,7 +76,10 @@ class Container:
     accounts: AccountService
     tokens: Tokens
     projects: ProjectService
+    members: MemberService
+    invitations: InvitationService
     tasks: TaskService
+    history: HistoryService
     stats: StatsService
     imports: ImportService
     sweep: SweepService
@@ -161,7 +167,10 @@ def build(settings: Settings) -> Container:
         accounts=accounts,
         tokens=Tokens(accounts, local, gate),
         projects=ProjectService(db, changes),
+        members=MemberService(db, changes),
+        invitations=InvitationService(db),
         tasks=TaskService(db, changes, cache),
+        history=HistoryService(db),
         stats=StatsService(db, cache),
         imports=ImportService(db, changes),
         sweep=SweepService(changes),

@@ -15,10 +15,12 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.coordination.stale import Stale
 from app.db.engine import Database
+from app.db.enums import MemberRole
 from app.db.migrate import upgrade
-from app.db.models import Account, Base, Project, Task
+from app.db.models import Account, Base, Project, ProjectMember, Task
 from app.db.types import new_id
 from app.services.actor import Actor
+from app.services.projects import owner_of
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import eventually
 
@@ -96,7 +98,18 @@ def add_project(database: Database, owner: Actor, name: str = "Home") -> UUID:
     )
     with database.write() as session:
         session.add(project)
+        session.flush()
+        session.add(owner_of(project))
     return project.id
+
+
+def add_member(database: Database, project_id: UUID, who: Actor, role: MemberRole) -> None:
+    """A membership of `who`, as an invitation that was accepted leaves it."""
+    member = ProjectMember(
+        project_id=project_id, account_id=who.account_id, role=role, created_at=datetime.now(UTC)
+    )
+    with database.write() as session:
+        session.add(member)
 
 
 def add_tasks(database: Database, project_id: UUID, count: int, **columns: Any) -> list[UUID]:
