@@ -228,7 +228,14 @@ def test_of_two_transfers_at_once_one_is_done_and_there_is_one_owner(
     world = postgres_world
     heirs = [joined(world, "bea"), joined(world, "cleo")]
     acts = [partial(world.members.transfer, world.ann, world.home, h.account_id) for h in heirs]
-    assert sorted(at_once(*acts)) == ["Forbidden", "done"]
+    outcomes: list[str] = []
+    both = threading.Thread(target=lambda: outcomes.extend(at_once(*acts)))
+    with world.db.write() as session:
+        session.scalar(select(Project).where(Project.id == world.home).with_for_update())
+        both.start()
+        wait_for_a_blocked_backend(world.db, count=2)
+    both.join(60)
+    assert sorted(outcomes) == ["Forbidden", "done"]
     assert column(world.db, ProjectMember.role).count("owner") == 1
     with world.db.read() as session:
         owner_id = session.get_one(Project, world.home).owner_id

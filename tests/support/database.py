@@ -145,13 +145,13 @@ def rows_in(database: Database, table: type[Base]) -> int:
         return session.scalar(select(func.count()).select_from(table)) or 0
 
 
-def wait_for_a_blocked_backend(database: Database) -> None:
-    """Wait until somebody on PostgreSQL waits for a lock."""
+def wait_for_a_blocked_backend(database: Database, *, count: int = 1) -> None:
+    """Wait until somebody, or `count` of them, on PostgreSQL wait for a lock."""
 
     def is_blocked() -> bool:
         with database.read() as session:
             blocked = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            return bool(session.scalar(blocked))
+            return (session.scalar(blocked) or 0) >= count
 
     eventually(is_blocked, what="a backend that waits for a lock")
 
