@@ -11,23 +11,27 @@ the route: it may need what a later hook or a decorator above the limit sets. Th
 
 A limit with `deduct_when` is reserved before the request and refunded after it where it must not be
 deducted: two requests at once cannot both take the last place.
+
+Of an endpoint that has our defaults and nothing else, Flask-Limiter is not asked at all
+(`plain_limiter`), unless it is to deny.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
 from flask import Response, current_app, request
-from flask_limiter import ExemptionScope, Limiter
+from flask_limiter import ExemptionScope
 from flask_limiter import Limit as LimitGroup
 from flask_limiter._limits import RuntimeLimit
 from flask_limiter.constants import ConfigVars
 from flask_limiter.util import get_qualified_name
 
+from app.api.modal_limit import frozen
+from app.api.plain_limiter import PlainLimiter
 from app.api.rate_memo import Named, memo
 from app.api.rate_storage import SCHEME, limit_of
 from app.coordination.rates import Rates
@@ -37,22 +41,13 @@ from app.errors import InvalidInput
 STRATEGIES = frozenset({"moving-window", "sliding-window-counter", "fixed-window"})
 
 
-@dataclasses.dataclass(eq=True, unsafe_hash=True)
-class ModalLimit(RuntimeLimit):
-    """A limit of Flask-Limiter's with our two modes."""
-
-    exact: bool = False
-    shadow: bool = False
-
-
-class OneCallLimiter(Limiter):
+class OneCallLimiter(PlainLimiter):
     """Decides all limits of a request before Flask-Limiter looks at them one by one.
 
     `_Limiter__evaluate_limits` and `_Limiter__check_conditional_deductions` are private hooks of
     version 4.1; a test holds on to them.
 
     Args:
-        never_open: scopes whose limits hold without Redis too, by each process for itself.
         strategy: any of Flask-Limiter's names; all mean the sliding window.
 
     Raises:
@@ -63,25 +58,17 @@ class OneCallLimiter(Limiter):
         self,
         rates: Rates,
         *,
-        never_open: Container[str] = frozenset(),
         strategy: str = "moving-window",
         **options: Any,
     ) -> None:
         _check_strategy(strategy)
         options["storage_uri"] = f"{SCHEME}://"
         options["storage_options"] = {"rates": rates}
-        super().__init__(strategy="moving-window", **options)
-        self._rates, self._never_open = rates, never_open
+        super().__init__(rates, strategy="moving-window", **options)
 
     def init_app(self, app: Any) -> None:
         _check_strategy(app.config.get(ConfigVars.STRATEGY) or "moving-window")
         super().init_app(app)
-
-    def _check_request_limit(
-        self, callable_name: str | None = None, in_middleware: bool = True
-    ) -> None:
-        memo().before_the_route = in_middleware
-        super()._check_request_limit(callable_name, in_middleware)
 
     def _Limiter__evaluate_limits(self, endpoint: str, limits: list[RuntimeLimit]) -> None:  # noqa: N802  the library's name
         ours = memo()
@@ -174,10 +161,10 @@ class OneCallLimiter(Limiter):
         for each in limits:
             if each.is_exempt or each.method_exempt:
                 continue
-            frozen = _frozen(each)
-            named = self._name(endpoint, frozen)
+            decided = frozen(each, each.key_func(), each.deduction_amount)
+            named = self._name(endpoint, decided)
             if named:
-                found.append((frozen, named))
+                found.append((decided, named))
         return found
 
     def _name(self, endpoint: str, each: RuntimeLimit) -> Named | None:
@@ -187,7 +174,7 @@ class OneCallLimiter(Limiter):
         key = each.limit.key_for(*([self._key_prefix] if self._key_prefix else []), who, scope)
         limit = limit_of(key, each.limit.amount, each.limit.get_expiry(), each.deduction_amount)
         limit = limit._replace(
-            never_open=scope in self._never_open,
+            never_open=getattr(each, "never_open", False),
             exact=getattr(each, "exact", False),
             shadow=getattr(each, "shadow", False),
         )
@@ -204,13 +191,6 @@ def _has_late_text(group: LimitGroup) -> bool:
     """Whether a function tells its text, or that of a limit on being limited by it."""
     texts = [group, *(group.meta_limits or ())]
     return any(callable(getattr(each, "limit_provider", each)) for each in texts)
-
-
-def _frozen(each: RuntimeLimit) -> RuntimeLimit:
-    key, cost = each.key_func(), each.deduction_amount
-    return dataclasses.replace(
-        each, key_func=lambda: key, cost=cost, exempt_when=None, methods=None
-    )
 
 
 def _check_strategy(strategy: str) -> None:

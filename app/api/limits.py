@@ -29,7 +29,8 @@ from app.api import problems
 from app.api.client_address import client_address, networks
 from app.api.limit_identities import by_address, by_caller, by_log_in, items_of_body
 from app.api.limit_metrics import count_decisions
-from app.api.limiter import ModalLimit, OneCallLimiter
+from app.api.limiter import OneCallLimiter
+from app.api.modal_limit import ModalLimit
 from app.api.rate_memo import memo
 from app.bootstrap import Container
 from app.coordination import deadline
@@ -86,7 +87,6 @@ def install_limits(app: Flask, container: Container) -> None:
         container.rates,
         key_func=by_caller,
         default_limits=[BudgetLimits(container)],
-        never_open=NEVER_OPEN,
     )
     limiter.init_app(app)
     app.register_error_handler(RateLimitExceeded, _too_many)
@@ -126,6 +126,7 @@ def parsed(budget: Budget, text: str) -> tuple[RuntimeLimit, ...]:
                 cost=COSTS.get(budget, 1),
                 exact="exact" in modes,
                 shadow="shadow" in modes,
+                never_open=budget in NEVER_OPEN,
             )
         )
     return tuple(limits)

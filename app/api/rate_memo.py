@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from flask import has_request_context, request
+from flask_limiter import Limiter
+from flask_limiter._limits import RuntimeLimit
 
 from app.coordination.rates import DecidedBy, Decision, Limit, Rates, Standing
 
@@ -40,6 +43,7 @@ class Memo:
         ahead: keys decided before the decorator that they belong to has asked.
         before_the_route: whether Flask-Limiter asks before the request's handler, or within it.
         retry_after_s: after a denial, seconds until the same request would be admitted.
+        plain: limits and whom they counted, of each limiter that decided without Flask-Limiter.
     """
 
     def __init__(self) -> None:
@@ -48,13 +52,14 @@ class Memo:
         self.ahead: set[str] = set()
         self.before_the_route = False
         self.retry_after_s = 0
+        self.plain: dict[Limiter, Sequence[tuple[RuntimeLimit, str]]] = {}
         self._by: dict[str, DecidedBy] = {}
         self._reserved: dict[str, list[tuple[Decision, Limit]]] = {}
         self._unasked: Counter[str] = Counter()
         self._cleared: set[str] = set()
         self._looks: dict[str, Standing] = {}
         self._policies: dict[str, str] = {}
-        self._names: Counter[str] = Counter()
+        self._names: dict[str, int] = {}
 
     def decide(self, rates: Rates, asked: Sequence[Named]) -> bool:
         """Decide the limits of all identities together; whether the request may pass."""
@@ -156,10 +161,8 @@ class Memo:
         """
         if key in self._policies:
             return
-        scope = _NOT_IN_A_NAME.sub("_", limit.name.split("/")[0])
-        name = f"{scope}-{limit.window_ms // 1000}s"
-        self._names[name] += 1
-        number = self._names[name]
+        name = _policy_of(limit.name, limit.window_ms)
+        number = self._names[name] = self._names.get(name, 0) + 1
         self._policies[key] = name if number == 1 else f"{name}-{number}"
 
     def _settle(self, key: str, cost: int) -> list[tuple[Decision, Limit]]:
@@ -199,6 +202,13 @@ def memo() -> Memo:
     return found
 
 
+@lru_cache(maxsize=1_024)
+def _policy_of(name: str, window_ms: int) -> str:
+    scope = _NOT_IN_A_NAME.sub("_", name.split("/")[0])
+    return f"{scope}-{window_ms // 1000}s"
+
+
+@lru_cache(maxsize=4_096)
 def split(key: str) -> tuple[str, str]:
     """Identity and limit's name out of Flask-Limiter's `LIMITER/<identity>/<scope>/a/n/unit` key.
 
@@ -216,6 +226,8 @@ def split(key: str) -> tuple[str, str]:
 
 def _turns(asked: Sequence[Named]) -> list[list[Named]]:
     """`asked` in turns, in each of which no two take hits of one log."""
+    if len({each.key for each in asked}) == len(asked):
+        return [[*asked]] if asked else []
     turns: list[list[Named]] = []
     takers: Counter[str] = Counter()
     for each in asked:

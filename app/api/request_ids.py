@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from uuid import uuid4
 
 import structlog
 from flask import Flask, Response, g, request
+from uuid_utils import uuid4
 
 from app.bootstrap import Container
 

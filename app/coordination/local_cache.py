@@ -12,7 +12,6 @@ new one, empty; a request reads and fills only the one that it was told of.
 
 from __future__ import annotations
 
-import secrets
 import sys
 import threading
 import time
@@ -20,6 +19,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
+
+import uuid_utils
 
 from app.coordination import forks, keys
 from app.coordination.scripts import Arg, Call, Script
@@ -155,7 +156,7 @@ class LocalCache:
             known.epoch if known else "",
             seen,
             _MOST_TOLD,
-            secrets.token_hex(8),
+            _new_epoch(),
             self._meta_ttl_ms,
         ]
         names = keys.cache(namespace, "")
@@ -203,6 +204,15 @@ class LocalCache:
         gone = self._held.pop(place, None)
         if gone is not None:
             self.bytes -= gone.size
+
+
+def _new_epoch() -> str:
+    """60 random bits, for whoever finds none. Two of them are asked for by almost every request.
+
+    Not by `secrets`: at each of its calls to the system another thread takes the interpreter's
+    lock, and the request waits for its turn again. After a fork the library draws others.
+    """
+    return uuid_utils.uuid4().hex[:16]
 
 
 class Question(NamedTuple):
