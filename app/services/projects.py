@@ -95,6 +95,8 @@ class ProjectService:
         if archived is not None:
             is_open = Project.archived_at.is_(None)
             rows = rows.where(~is_open if archived else is_open)
+        if last is not None:  # said of both sides, or a join might begin with the oldest project
+            rows = rows.where(Project.id > last)
         page = after(rows, ProjectMember.project_id, last, falling=False).limit(limit + 1)
         with self._db.read() as session:
             found = session.execute(page).all()

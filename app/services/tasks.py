@@ -127,10 +127,9 @@ class TaskService:
             InvalidInput: a field that cannot be set, or not to this; an assignee who is no member.
         """
         values = checked_changes(changes)
+        given_to = values.get("assignee_id")
         return self._change(
-            *(actor, task_id, Action.CHANGED, lambda _: values),
-            version=version,
-            assignee_id=values.get("assignee_id"),
+            actor, task_id, Action.CHANGED, lambda _: values, version=version, given_to=given_to
         )
 
     def complete(self, actor: Actor, task_id: UUID) -> TaskView:
@@ -143,6 +142,7 @@ class TaskService:
 
         def completed(task: Task) -> Mapping[str, Any]:
             if task.status == TaskStatus.CANCELLED:
+                self._reveal(task)
                 raise Conflict("A cancelled task cannot be completed; reopen it first.")
             return {"status": str(TaskStatus.COMPLETED)}
 
@@ -182,19 +182,21 @@ class TaskService:
         values_for: Callable[[Task], Mapping[str, Any]],
         *,
         version: int | None = None,
-        assignee_id: UUID | None = None,
+        given_to: UUID | None = None,
     ) -> TaskView:
         """One change of one task with its history: what `values_for` says of the task, locked."""
 
         def unit(session: Session) -> tuple[Task, bool]:
-            member_id = _kept_fellow(session, task_id, assignee_id)
+            member_id = _kept_fellow(session, task_id, given_to)
             task = self._held(session, actor, task_id, version)
-            if assignee_id is not None:
+            if given_to is not None:
                 check_assignee(member_id)
             changes = apply(task, values_for(task))
             if changes:
                 session.flush()
                 write_change(session, actor, task, action, changes)
+            elif version is None:
+                self._reveal(task)
             return task, bool(changes)
 
         def stale(made: tuple[Task, bool]) -> Stale | None:
@@ -211,10 +213,15 @@ class TaskService:
         check_right(role, Right.WRITE)
         check_open(archived_at)
         if version not in (None, task.version):
-            # The answer to that other change may have been lost: no cache may contradict this one.
-            self._changes.reveal(stale_task(task.project_id, task_id))
+            self._reveal(task)
             raise PreconditionFailed("The task was changed meanwhile; read it again.")
         return task
+
+    def _reveal(self, task: Task) -> None:
+        """The answer will show another's change, whose own may have been lost: no cache may
+        contradict it.
+        """
+        self._changes.reveal(stale_task(task.project_id, task.id))
 
     def _load_one(self, actor: Actor, task_id: UUID) -> Encoded[TaskView]:
         with self._db.read() as session:

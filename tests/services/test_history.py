@@ -14,6 +14,7 @@ from app.db.models import Account, Task, TaskHistory
 from app.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
 from app.services import tasks
 from app.services.cursors import encode_cursor
+from app.services.ports import stale_task
 from app.services.task_rules import NewTask
 from app.services.views import ChangeView, TaskView
 from tests.services.conftest import World
@@ -74,6 +75,21 @@ def test_completing_and_reopening_follow_the_status_and_say_so(world: World) -> 
     assert [change["action"] for change in history(world, task_id)] == [
         *("reopened", "completed", "created"),
     ]
+
+
+def test_an_answer_that_shows_anothers_change_makes_the_caches_forget_what_was_before(
+    world: World,
+) -> None:
+    """Who made it may have died before telling them."""
+    task_id = created(world, status="cancelled")
+    world.cache.invalidated.clear()
+    world.tasks.reopen(world.ann, task_id)
+    world.tasks.reopen(world.ann, task_id)
+    patched(world, task_id, 2, status="cancelled")
+    with pytest.raises(Conflict):
+        world.tasks.complete(world.ann, task_id)
+    tags = stale_task(world.home, task_id).tags
+    assert world.cache.invalidated == [(f"project:{world.home}", tags)] * 4
 
 
 def test_a_cancelled_task_is_reopened_before_it_is_completed(world: World) -> None:
