@@ -195,13 +195,12 @@ class TaskService:
             if changes:
                 session.flush()
                 write_change(session, actor, task, action, changes)
-            elif version is None:
-                self._reveal(task)
-            return task, bool(changes)
+            # What an action finds done already shows a change whose own answer may have been lost.
+            return task, bool(changes) or version is None
 
         def stale(made: tuple[Task, bool]) -> Stale | None:
-            task, changed = made
-            return stale_task(task.project_id, task.id) if changed else None
+            task, shows_a_change = made
+            return stale_task(task.project_id, task.id) if shows_a_change else None
 
         return task_view(self._changes.commit(unit, stale)[0])
 
