@@ -19,7 +19,8 @@ from app import logs
 from app.config import Settings
 from app.coordination import deployment, forks, purposes
 from app.coordination.absent import Scripting
-from app.coordination.cache import META_TTL_MS, RedisCache
+from app.coordination.cache import RedisCache
+from app.coordination.cache_calls import META_TTL_MS
 from app.coordination.cron import CronClaims
 from app.coordination.deny_memo import DenyMemo
 from app.coordination.fleet import Fleet
@@ -168,7 +169,7 @@ def build(settings: Settings) -> Container:
         tokens=Tokens(accounts, local, gate),
         projects=ProjectService(db, changes),
         members=MemberService(db, changes),
-        invitations=InvitationService(db),
+        invitations=InvitationService(db, changes),
         tasks=TaskService(db, changes, cache),
         history=HistoryService(db),
         stats=StatsService(db, cache),

@@ -21,7 +21,7 @@ import orjson
 import redis
 
 from app.coordination import keys
-from app.coordination.cache import META_TTL_MS
+from app.coordination.cache_calls import META_TTL_MS
 from app.coordination.local_cache import current_visit
 from app.coordination.rate_limit import RedisRates
 from app.coordination.rates import Limit

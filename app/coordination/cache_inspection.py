@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from app.coordination import keys
-from app.coordination.cache import META_TTL_MS, MOST_TAGS, RELAY
+from app.coordination.cache_calls import META_TTL_MS, MOST_TAGS, RELAY
 from app.coordination.client import ScriptClient
 from app.coordination.scan import keys_like
 from app.coordination.scripts import Arg, Call, ScriptRegistry

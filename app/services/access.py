@@ -2,6 +2,7 @@
 
 What an account may not read is `NotFound`, as if it were not there. What it may read and not do is
 `Forbidden`, and what nobody may do to an archived project is a `Conflict`; in this order.
+What is for a change belongs in a unit of `Changes.commit`: its refusal may be a `Revealing`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import datetime
 from enum import Enum
 from uuid import UUID
 
-from sqlalchemy import Select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.db.enums import MemberRole
@@ -19,6 +20,8 @@ from app.db.models import Project
 from app.db.queries import kept_project, seen_project
 from app.errors import Conflict, Forbidden, NotFound
 from app.services.actor import Actor
+from app.services.changes import Revealing
+from app.services.ports import stale_projects
 
 
 class Right(Enum):
@@ -59,7 +62,10 @@ def see_project(session: Session, actor: Actor, project_id: UUID) -> tuple[Proje
     Raises:
         NotFound: it is not there, or the actor is no member.
     """
-    return _found(session, seen_project(actor.account_id, project_id))
+    found = _found(session, seen_project(actor.account_id, project_id))
+    if found is None:
+        raise NotFound("project")
+    return found
 
 
 def write_project(session: Session, actor: Actor, project_id: UUID) -> None:
@@ -70,7 +76,10 @@ def write_project(session: Session, actor: Actor, project_id: UUID) -> None:
         Forbidden: a viewer.
         Conflict: the project is archived.
     """
-    project, role = _found(session, kept_project(actor.account_id, project_id))
+    found = _found(session, kept_project(actor.account_id, project_id))
+    if found is None:
+        raise _missing(session, project_id)
+    project, role = found
     check_right(role, Right.WRITE)
     check_open(project.archived_at)
 
@@ -97,11 +106,20 @@ def hold_project(session: Session, actor: Actor, project_id: UUID) -> tuple[Proj
     """
     held = seen_project(actor.account_id, project_id)
     _found(session, held.with_for_update(of=Project))
-    return _found(session, held.execution_options(populate_existing=True))
+    found = _found(session, held.execution_options(populate_existing=True))
+    if found is None:
+        raise _missing(session, project_id)
+    return found
 
 
-def _found(session: Session, wanted: Select[Project, str]) -> tuple[Project, str]:
+def _found(session: Session, wanted: Select[Project, str]) -> tuple[Project, str] | None:
     row = session.execute(wanted).one_or_none()
-    if row is None:
-        raise NotFound("project")
-    return row[0], row[1]
+    return None if row is None else (row[0], row[1])
+
+
+def _missing(session: Session, project_id: UUID) -> Exception:
+    """Of a project that is nobody's it shows the deletion, whose own answer may have been lost."""
+    answer = NotFound("project")
+    if session.scalar(select(Project.id).where(Project.id == project_id)):
+        return answer
+    return Revealing(answer, stale_projects(project_id))

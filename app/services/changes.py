@@ -15,6 +15,7 @@ from app.coordination.gate import Gate
 from app.coordination.stale import Stale
 from app.db import invalidations
 from app.db.engine import Database
+from app.errors import TaskFlowError
 from app.services.ports import Cache
 
 T = TypeVar("T")
@@ -25,6 +26,18 @@ class Note(NamedTuple):
 
     id: UUID
     stale: Stale
+
+
+class Revealing(Exception):
+    """Ends a unit with `answer`, which shows a change whose own answer may have been lost.
+
+    `Changes.commit` tells the caches what that change made stale before it raises `answer`: none of
+    them may contradict it.
+    """
+
+    def __init__(self, answer: TaskFlowError, stale: Stale) -> None:
+        super().__init__(answer)
+        self.answer, self.stale = answer, stale
 
 
 class Changes:
@@ -53,6 +66,7 @@ class Changes:
         Raises:
             DatabaseUnavailable: as `Database.retrying`. If it was committed after all, a relay
                 finds the record.
+            TaskFlowError: the answer of a `Revealing` that `unit` raised.
         """
 
         def recorded(session: Session) -> tuple[T, Note | None]:
@@ -60,7 +74,12 @@ class Changes:
             change = stale(result)
             return result, None if change is None else self.record(session, change)
 
-        result, note = self._db.retrying(recorded)
+        try:
+            result, note = self._db.retrying(recorded)
+        except Revealing as revealing:
+            # Now that the unit has ended: nobody's row stays locked while Redis is told.
+            self._reveal(revealing.stale)
+            raise revealing.answer from None
         if note is not None:
             self.tell([note])
         return result
@@ -83,11 +102,6 @@ class Changes:
                 elif note.id.int:
                     self._told.append((note.id, history))
 
-    def reveal(self, stale: Stale) -> None:
-        """An answer shows that a change was committed whose own answer may have been lost."""
-        if None in self._cache.forget([stale]).values():
-            self._gate.shut()
-
     def take_told(self) -> list[tuple[UUID, str]]:
         """What was heard since, and by which history of writes; for the outbox."""
         with self._lock:
@@ -97,6 +111,10 @@ class Changes:
     def give_back_told(self, told: Sequence[tuple[UUID, str]]) -> None:
         with self._lock:
             self._told[:0] = told
+
+    def _reveal(self, stale: Stale) -> None:
+        if None in self._cache.forget([stale]).values():
+            self._gate.shut()
 
 
 def forget(cache: Cache, notes: Sequence[Note]) -> list[tuple[Note, str | None]]:

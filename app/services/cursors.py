@@ -14,6 +14,8 @@ from app.errors import FieldError, InvalidInput
 
 T = TypeVar("T")
 
+CURSOR_MAX = 200
+"""Of a cursor's text; ours have 70 characters."""
 _VERSION = re.compile(r"[0-9]{1,9}")
 
 

@@ -21,6 +21,7 @@ from app.errors import Conflict, NotFound
 from app.services.access import Right, check_right, manage_project, see_project
 from app.services.accounts import normal_email
 from app.services.actor import Actor
+from app.services.changes import Changes
 from app.services.cursors import decode_cursor, encode_cursor
 from app.services.members import given_role
 from app.services.projects import touch
@@ -42,8 +43,8 @@ _RULES = {"email": normal_email, "role": given_role}
 class InvitationService:
     """The owner invites and withdraws; whoever has the address accepts or declines."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, changes: Changes) -> None:
+        self._db, self._changes = db, changes
 
     def invite(self, actor: Actor, project_id: UUID, *, email: str, role: str) -> InvitationView:
         """Offer a membership to whoever has the address, now or later.
@@ -69,7 +70,7 @@ class InvitationService:
             return invitation_view(invitation)
 
         try:
-            return self._db.retrying(store)
+            return self._changes.commit(store, lambda _: None)
         except IntegrityError:
             raise Conflict("This address is invited already.") from None
 
@@ -111,7 +112,7 @@ class InvitationService:
                 ProjectInvitation.project_id == project_id,
             )
 
-        self._db.retrying(remove)
+        self._changes.commit(remove, lambda _: None)
 
     def received(self, actor: Actor, *, cursor: str | None, limit: int) -> Page[OfferView]:
         """The invitations to the actor's own address, oldest first.

@@ -97,7 +97,7 @@ class MemberService:
             return member_view(member, session.get_one(Account, account_id))
 
         # Nothing that is cached shows a role, and every role may read all of it.
-        return self._db.retrying(change)
+        return self._changes.commit(change, lambda _: None)
 
     def remove(self, actor: Actor, project_id: UUID, account_id: UUID) -> None:
         """Remove a member, or leave; the member's tasks are nobody's then.
@@ -144,7 +144,7 @@ class MemberService:
             session.flush()
             return project_view(project, MemberRole.EDITOR)
 
-        return self._db.retrying(change)
+        return self._changes.commit(change, lambda _: None)
 
 
 def member_of(project_id: UUID, account_id: UUID) -> ColumnElement[bool]:

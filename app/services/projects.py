@@ -135,7 +135,7 @@ class ProjectService:
             _check_version(project, version)
             return _changed(session, project, values)
 
-        return self._db.retrying(change)
+        return self._changes.commit(change, lambda _: None)
 
     def archive(self, actor: Actor, project_id: UUID) -> ProjectView:
         """Let the project and its tasks be read only; again does nothing.
@@ -150,7 +150,7 @@ class ProjectService:
             since = project.archived_at or datetime.now(UTC)
             return _changed(session, project, {"archived_at": since})
 
-        return self._db.retrying(change)
+        return self._changes.commit(change, lambda _: None)
 
     def unarchive(self, actor: Actor, project_id: UUID) -> ProjectView:
         """Let the project and its tasks be changed again.
@@ -163,7 +163,7 @@ class ProjectService:
             project = manage_project(session, actor, project_id)
             return _changed(session, project, {"archived_at": None})
 
-        return self._db.retrying(change)
+        return self._changes.commit(change, lambda _: None)
 
     def delete(self, actor: Actor, project_id: UUID, *, version: int) -> None:
         """Delete the project, if still at `version`, and all of its tasks; archived or not.

@@ -162,7 +162,7 @@ class Relay:
         try:
             return self.look()
         except CoordinationError as error:
-            self._gate.redis_lost = True
+            self._gate.unanswered()
             _log.info("relay.not_looked", kind=error.kind)
             return False
 

@@ -17,7 +17,7 @@ from app.db.queries import held_task, kept_member, seen_tasks
 from app.errors import Conflict, FieldError, InvalidInput, NotFound, PreconditionFailed
 from app.services.access import Right, check_open, check_right, see_project, write_project
 from app.services.actor import Actor
-from app.services.changes import Changes
+from app.services.changes import Changes, Revealing
 from app.services.cursors import encode_cursor
 from app.services.encoded import Encoded, encoded
 from app.services.hints import Hints
@@ -142,8 +142,8 @@ class TaskService:
 
         def completed(task: Task) -> Mapping[str, Any]:
             if task.status == TaskStatus.CANCELLED:
-                self._reveal(task)
-                raise Conflict("A cancelled task cannot be completed; reopen it first.")
+                answer = Conflict("A cancelled task cannot be completed; reopen it first.")
+                raise Revealing(answer, stale_task(task.project_id, task_id))
             return {"status": str(TaskStatus.COMPLETED)}
 
         return self._change(actor, task_id, Action.COMPLETED, completed)
@@ -207,20 +207,21 @@ class TaskService:
     def _held(self, session: Session, actor: Actor, task_id: UUID, version: int | None) -> Task:
         row = session.execute(held_task(actor.account_id, task_id)).one_or_none()
         if row is None:
-            raise NotFound("task")
+            raise self._missing(session, task_id)
         task, role, archived_at = row
         check_right(role, Right.WRITE)
         check_open(archived_at)
         if version not in (None, task.version):
-            self._reveal(task)
-            raise PreconditionFailed("The task was changed meanwhile; read it again.")
+            answer = PreconditionFailed("The task was changed meanwhile; read it again.")
+            raise Revealing(answer, stale_task(task.project_id, task_id))
         return task
 
-    def _reveal(self, task: Task) -> None:
-        """The answer will show another's change, whose own may have been lost: no cache may
-        contradict it.
-        """
-        self._changes.reveal(stale_task(task.project_id, task.id))
+    def _missing(self, session: Session, task_id: UUID) -> Exception:
+        """Of a task that this process has read and that is nobody's now, it shows the deletion."""
+        answer, project_id = NotFound("task"), self._project_of.get(task_id)
+        if project_id is None or session.scalar(select(Task.id).where(Task.id == task_id)):
+            return answer
+        return Revealing(answer, stale_task(project_id, task_id))
 
     def _load_one(self, actor: Actor, task_id: UUID) -> Encoded[TaskView]:
         with self._db.read() as session:

@@ -15,7 +15,7 @@ from app.services.hints import Hints
 from app.services.ports import ACCOUNT, account_namespace
 
 _MOST_MS = 60_000
-_SIZE = 600  # bytes, about
+_SIZE = 300  # bytes, about, of an actor
 
 
 class Tokens:

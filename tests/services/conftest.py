@@ -66,7 +66,7 @@ def _world(db: Database) -> World:
         accounts=AccountService(db, changes, CHEAP, session_ttl_s=3_600),
         projects=ProjectService(db, changes),
         members=MemberService(db, changes),
-        invitations=InvitationService(db),
+        invitations=InvitationService(db, changes),
         tasks=TaskService(db, changes, cache),
         history=HistoryService(db),
         stats=StatsService(db, cache),

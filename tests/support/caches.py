@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from app.coordination.absent import Scripting
-from app.coordination.cache import META_TTL_MS, RedisCache
+from app.coordination.cache import RedisCache
+from app.coordination.cache_calls import META_TTL_MS
 from app.coordination.client import ScriptClient, from_url
 from app.coordination.gate import Gate
 from app.coordination.local_cache import LocalCache, Visit, begin_visit

@@ -11,7 +11,6 @@ from app.coordination import keys
 from app.coordination.absent import NoRedis
 from app.coordination.cache import RedisCache
 from app.coordination.client import ScriptClient, from_url
-from app.coordination.memory_cache import MemoryCache
 from app.coordination.stale import Stale
 from app.metrics import Metrics
 from tests.support.caches import shared_cache
@@ -50,7 +49,7 @@ def source() -> Source:
     return Source()
 
 
-def get(cache: RedisCache | MemoryCache, source: Source, key: str = "list") -> int:
+def get(cache: RedisCache, source: Source, key: str = "list") -> int:
     return int(cache.fetch("project:1", key, tags=["tasks"], load=source))
 
 
@@ -173,60 +172,6 @@ def test_with_redis_gone_the_process_remembers_for_itself(source: Source) -> Non
     source.value = 1
     cache.forget([TASKS])
     assert get(cache, source) == 1
-
-
-def test_what_a_process_remembers_ends_five_seconds_after_the_load_began(source: Source) -> None:
-    now = [100.0]
-    memory = MemoryCache(clock=lambda: now[0])
-
-    def slow() -> bytes:
-        now[0] += 3
-        return source()
-
-    memory.fetch("project:1", "list", tags=["tasks"], load=slow)
-    now[0] += 1.9
-    get(memory, source)
-    assert source.loads == 1
-    now[0] += 0.2
-    get(memory, source)
-    assert source.loads == 2
-
-
-def test_a_load_begun_before_a_write_of_ones_own_is_not_remembered(source: Source) -> None:
-    memory = MemoryCache()
-
-    def overtaken() -> bytes:
-        loaded = source()
-        source.value = 1
-        memory.forget([TASKS])
-        return loaded
-
-    memory.fetch("project:1", "list", tags=["tasks"], load=overtaken)
-    assert get(memory, source) == 1
-
-
-def test_a_forgotten_write_still_judges_the_loads_that_were_under_way(source: Source) -> None:
-    memory = MemoryCache(most=2)
-
-    def overtaken() -> bytes:
-        loaded = source()
-        source.value = 1
-        for namespace in ("project:1", "project:2", "project:3"):
-            memory.forget([Stale((namespace,), ("tasks",))])
-        return loaded
-
-    memory.fetch("project:1", "list", tags=["tasks"], load=overtaken)
-    assert get(memory, source) == 1
-
-
-def test_what_a_process_remembers_is_bounded(source: Source) -> None:
-    memory = MemoryCache(most=3)
-    for key in "abcd":
-        get(memory, source, key)
-    get(memory, source, "d")
-    assert source.loads == 4
-    get(memory, source, "a")
-    assert source.loads == 5
 
 
 def test_what_another_release_stored_in_its_own_way_is_loaded_anew(

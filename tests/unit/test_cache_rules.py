@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.coordination import keys
-from app.coordination.cache import MOST_TAGS
+from app.coordination.cache_calls import MOST_TAGS
 from app.coordination.gate import Gate
 from app.coordination.memory_cache import MemoryCache
 from app.coordination.stale import Stale
