@@ -39,9 +39,12 @@ from app.metrics import Metrics
 from app.services.accounts import AccountService
 from app.services.changes import Changes
 from app.services.committed_cache import CommittedCache
+from app.services.history import HistoryService
 from app.services.idempotency import Idempotency
 from app.services.imports import ImportService
+from app.services.invitations import InvitationService
 from app.services.limit_rules import LimitRules
+from app.services.members import MemberService
 from app.services.ports import Cache
 from app.services.projects import ProjectService
 from app.services.relay import Relay
@@ -77,7 +80,10 @@ class Container:
     accounts: AccountService
     tokens: Tokens
     projects: ProjectService
+    members: MemberService
+    invitations: InvitationService
     tasks: TaskService
+    history: HistoryService
     stats: StatsService
     imports: ImportService
     sweep: SweepService
@@ -167,7 +173,10 @@ def build(settings: Settings) -> Container:
         accounts=accounts,
         tokens=Tokens(accounts, local, gate),
         projects=ProjectService(db, changes),
+        members=MemberService(db, changes),
+        invitations=InvitationService(db, changes),
         tasks=TaskService(db, changes, committed),
+        history=HistoryService(db),
         stats=StatsService(db, committed),
         imports=ImportService(db, changes),
         sweep=SweepService(changes),

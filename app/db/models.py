@@ -3,65 +3,37 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
-    CheckConstraint,
     ForeignKey,
     Index,
     LargeBinary,
-    MetaData,
     String,
     Text,
     UniqueConstraint,
-    Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.enums import STANDARD_PLAN, Outcome, Priority, Role, TaskStatus
-from app.db.types import UtcDateTime, new_id
+from app.db.base import Base as Base
+from app.db.base import one_of
+from app.db.enums import STANDARD_PLAN, Action, MemberRole, Outcome, Priority, Role, TaskStatus
+from app.db.types import new_id
 
-_NAMES = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
 _UNMARKED = text("status IN ('pending', 'in_progress') AND overdue_at IS NULL")
 _PENDING = text("done_at IS NULL")
+_OWNED = text("role = 'owner'")
 _FINAL = text("outcome IN ('succeeded', 'failed', 'abandoned', 'missed')")
-
-
-def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
-    allowed = ", ".join(f"'{word}'" for word in words)
-    return CheckConstraint(f"{column} IN ({allowed})", name=column)
-
-
-class Base(DeclarativeBase):
-    """Every table's base: one metadata, one way of naming constraints, one type for each kind."""
-
-    metadata = MetaData(naming_convention=_NAMES)
-    type_annotation_map: ClassVar[dict[Any, TypeEngine[Any]]] = {
-        datetime: UtcDateTime(),
-        UUID: Uuid(),
-        dict[str, Any]: JSON().with_variant(JSONB(), "postgresql"),
-        list[str]: JSON().with_variant(JSONB(), "postgresql"),
-    }
 
 
 class Account(Base):
     """Someone who may log in. `email` is lower case."""
 
     __tablename__ = "accounts"
-    __table_args__ = (_one_of("role", Role),)
+    __table_args__ = (one_of("role", Role),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     email: Mapped[str] = mapped_column(String(254), unique=True)
@@ -106,7 +78,7 @@ class AccountSession(Base):
 
 
 class Project(Base):
-    """What tasks belong to, and what decides who may see them."""
+    """What tasks belong to. Who may see it is its members' rows, the owner's too among them."""
 
     __tablename__ = "projects"
     __table_args__ = (Index(None, "owner_id", "id"),)
@@ -118,6 +90,50 @@ class Project(Base):
     version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    archived_at: Mapped[datetime | None]
+
+
+class ProjectMember(Base):
+    """An account that may see a project. One of a project's is the owner, `Project.owner_id`."""
+
+    __tablename__ = "project_members"
+    __table_args__ = (
+        one_of("role", MemberRole),
+        Index(None, "account_id", "project_id"),
+        Index(
+            "uq_project_members_owner",
+            "project_id",
+            unique=True,
+            postgresql_where=_OWNED,
+            sqlite_where=_OWNED,
+        ),
+    )
+
+    project_id: Mapped[UUID] = mapped_column(
+        ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
+    )
+    account_id: Mapped[UUID] = mapped_column(
+        ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True
+    )
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+
+
+class ProjectInvitation(Base):
+    """An offer to whoever has the account of `email` (lower case), if anybody has."""
+
+    __tablename__ = "project_invitations"
+    __table_args__ = (
+        one_of("role", MemberRole),
+        UniqueConstraint("project_id", "email"),
+        Index(None, "email", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    email: Mapped[str] = mapped_column(String(254))
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
 
 
 class Task(Base):
@@ -129,8 +145,8 @@ class Task(Base):
 
     __tablename__ = "tasks"
     __table_args__ = (
-        _one_of("status", TaskStatus),
-        _one_of("priority", Priority),
+        one_of("status", TaskStatus),
+        one_of("priority", Priority),
         Index(None, "project_id", "id"),
         Index("ix_tasks_unmarked", "due_at", postgresql_where=_UNMARKED, sqlite_where=_UNMARKED),
     )
@@ -163,6 +179,25 @@ class TaskLabel(Base):
         ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True
     )
     name: Mapped[str] = mapped_column(String(50), primary_key=True, index=True)
+
+
+class TaskHistory(Base):
+    """Who made a version of a task, and what it changed: `[{"field", "from", "to"}]`.
+
+    The sweep's versions have no row. `account_id` is None once the account is gone.
+    """
+
+    __tablename__ = "task_history"
+    __table_args__ = (one_of("action", Action),)
+
+    task_id: Mapped[UUID] = mapped_column(
+        ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True
+    )
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
+    action: Mapped[str] = mapped_column(String(16))
+    changes: Mapped[list[dict[str, Any]]]
+    created_at: Mapped[datetime]
 
 
 class Outbox(Base):
@@ -224,7 +259,7 @@ class IdempotencyKey(Base):
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
     location: Mapped[str | None] = mapped_column(String(500))
     etag: Mapped[str | None] = mapped_column(String(100))
-    stale: Mapped[list[Any] | None] = mapped_column(JSON().with_variant(JSONB(), "postgresql"))
+    stale: Mapped[list[Any] | None]
     created_ms: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -250,7 +285,7 @@ class CronRun(Base):
 
     __tablename__ = "cron_runs"
     __table_args__ = (
-        _one_of("outcome", Outcome),
+        one_of("outcome", Outcome),
         Index(
             "uq_cron_runs_final",
             "job",

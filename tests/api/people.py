@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from flask import Flask
 from werkzeug.test import TestResponse
+
+from app.bootstrap import Container
+from app.db.enums import MemberRole
+from app.services.actor import Actor
+from tests.support.database import add_member
 
 PASSWORD = "correct horse battery"
 
@@ -25,7 +31,21 @@ class Person:
         who = {"email": self.email, "password": PASSWORD, "name": name.title()}
         registered = self._client.post("/api/v1/accounts", json=who)
         assert registered.status_code == 201, registered.text
+        self.id = str(json_of(registered)["id"])
         self.token = self.log_in()
+
+    def at(self, app: Flask) -> Person:
+        """The same account, with the same token, at another process or on another thread."""
+        there = Person.__new__(Person)
+        there._client, there.email, there.id = app.test_client(), self.email, self.id
+        there.token = self.token
+        return there
+
+    @property
+    def container(self) -> Container:
+        """The parts of the application that is used."""
+        found: Container = self._client.application.extensions["taskflow"]
+        return found
 
     def log_in(self) -> str:
         """Open one more session; returns its token."""
@@ -57,6 +77,11 @@ class Person:
     def project(self, name: str = "House") -> dict[str, Any]:
         """A new project."""
         return _made(self.post("/projects", {"name": name}))
+
+    def joins(self, project: Mapping[str, Any], role: str = "editor") -> None:
+        """Become a member of another's project."""
+        member = Actor(UUID(self.id), None, "user")
+        add_member(self.container.db, UUID(project["id"]), member, MemberRole(role))
 
     def task(
         self, project: Mapping[str, Any], title: str = "Rent", **fields: Any

@@ -15,7 +15,10 @@ from app.db.engine import Database
 from app.services.accounts import AccountService
 from app.services.actor import Actor
 from app.services.changes import Changes
+from app.services.history import HistoryService
 from app.services.imports import ImportService
+from app.services.invitations import InvitationService
+from app.services.members import MemberService
 from app.services.projects import ProjectService
 from app.services.stats import StatsService
 from app.services.sweep import SweepService
@@ -40,7 +43,10 @@ class World:
     home: UUID
     accounts: AccountService
     projects: ProjectService
+    members: MemberService
+    invitations: InvitationService
     tasks: TaskService
+    history: HistoryService
     stats: StatsService
     imports: ImportService
     sweep: SweepService
@@ -59,7 +65,10 @@ def _world(db: Database) -> World:
         home=add_project(db, ann),
         accounts=AccountService(db, changes, CHEAP, session_ttl_s=3_600),
         projects=ProjectService(db, changes),
+        members=MemberService(db, changes),
+        invitations=InvitationService(db, changes),
         tasks=TaskService(db, changes, cache),
+        history=HistoryService(db),
         stats=StatsService(db, cache),
         imports=ImportService(db, changes),
         sweep=SweepService(changes),

@@ -86,11 +86,18 @@ def test_a_task_of_which_nothing_is_known_is_told_to_nobody(world: World) -> Non
     assert world.cache.invalidated == []
 
 
-@pytest.mark.parametrize("joins", [True, False])
-def test_within_a_larger_unit_it_is_told_once_that_has_ended(
-    world: World, task_id: UUID, joins: bool, monkeypatch: pytest.MonkeyPatch
+def by_itself(world: World, id_: UUID) -> None:
+    delete_task(world, id_)
+
+
+def within_a_larger_unit(world: World, id_: UUID) -> None:
+    world.changes.joined(lambda _session, _notes: delete_task(world, id_))
+
+
+@pytest.mark.parametrize("change", [by_itself, within_a_larger_unit])
+def test_it_is_told_once_the_whole_unit_has_ended(
+    world: World, task_id: UUID, change: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As it is at once where the change is a unit by itself."""
     still_open: list[bool] = []
     told = world.cache.invalidate
 
@@ -102,8 +109,5 @@ def test_within_a_larger_unit_it_is_told_once_that_has_ended(
     with world.db.write() as session:
         session.execute(delete(Task))
     with pytest.raises(NotFound):
-        if joins:
-            world.changes.joined(lambda _session, _notes: delete_task(world, task_id))
-        else:
-            delete_task(world, task_id)
+        change(world, task_id)
     assert still_open == [False]
