@@ -39,6 +39,8 @@ from app.services.accounts import AccountService
 from app.services.changes import Changes
 from app.services.imports import ImportService
 from app.services.limit_rules import LimitRules
+from app.services.own_account import OwnAccountService
+from app.services.passwords import Passwords
 from app.services.ports import Cache
 from app.services.projects import ProjectService
 from app.services.relay import Relay
@@ -71,6 +73,7 @@ class Container:
     changes: Changes
     relay: Relay
     accounts: AccountService
+    own_account: OwnAccountService
     tokens: Tokens
     projects: ProjectService
     tasks: TaskService
@@ -138,7 +141,8 @@ def build(settings: Settings) -> Container:
     shared = _shared_cache(settings, redis.cache, scripts, metrics, gate)
     cache: Cache = shared or MemoryCache()
     changes = Changes(db, cache, gate)
-    accounts = AccountService(db, changes, PasswordHasher(), settings.session_ttl_s)
+    passwords = Passwords(PasswordHasher(), at_once=settings.passwords_at_once)
+    accounts = AccountService(db, changes, passwords, settings.session_ttl_s)
     local = shared.local if shared else None
     fleet = Fleet(redis.limiter, scripts, identity=identity)
     return Container(
@@ -159,6 +163,7 @@ def build(settings: Settings) -> Container:
         changes=changes,
         relay=Relay(db, shared, changes, gate, metrics, entry_ttl_s=settings.cache_ttl_s),
         accounts=accounts,
+        own_account=OwnAccountService(db, changes, passwords),
         tokens=Tokens(accounts, local, gate),
         projects=ProjectService(db, changes),
         tasks=TaskService(db, changes, cache),

@@ -130,6 +130,7 @@ class Settings(BaseModel):
         "TRUSTED_PROXIES", None, "networks joined by ',', such as 10.0.0.0/8,192.168.1.7"
     )
 
+    passwords_at_once: int = _var("PASSWORDS_AT_ONCE", 4, "a whole number, 1 to 64", ge=1, le=64)
     session_ttl_s: int = _seconds("SESSION_TTL_S", 30 * 86_400)
     cache_ttl_s: int = _seconds("CACHE_TTL_S", 300, most=3_600)
     max_body_bytes: int = _var(

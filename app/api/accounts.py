@@ -1,14 +1,14 @@
-"""Accounts: register, and who am I."""
+"""Accounts: register, who am I, another password."""
 
 from __future__ import annotations
 
 from flask import Response
 from flask_openapi import APIBlueprint, Tag
 
-from app.api.answers import answer, created
+from app.api.answers import answer, created, no_content
 from app.api.context import actor, container
 from app.api.openapi import named_after_handler, refused
-from app.api.schemas.accounts import Account, Registration
+from app.api.schemas.accounts import Account, PasswordChange, Registration
 
 blueprint = APIBlueprint(
     "accounts",
@@ -30,3 +30,10 @@ def register(body: Registration) -> Response:
 def me() -> Response:
     """Read the account that is logged in."""
     return answer(container().accounts.me(actor()))
+
+
+@blueprint.put("/me/password", responses={204: None})
+def change_password(body: PasswordChange) -> Response:
+    """Change the password; every other session of the account ends."""
+    container().own_account.change_password(actor(), **body.model_dump())
+    return no_content()

@@ -41,6 +41,7 @@ from app.services.limit_rules import Budget, limits_of_settings
 # Endpoints that draw on another budget than `reads` or `writes`.
 BUDGETS: Mapping[str, Budget] = {
     "accounts.register": Budget.LOGIN,
+    "accounts.change_password": Budget.LOGIN,
     "sessions.log_in": Budget.LOGIN,
 }
 # Budgets that count for somebody else than the caller.

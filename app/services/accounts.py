@@ -8,13 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.db.account_rows import keep_as_read, replace_hash
 from app.db.engine import Database
 from app.db.enums import Role
 from app.db.models import Account, AccountSession
@@ -23,13 +22,15 @@ from app.errors import Conflict, InvalidCredentials, NotFound, Unauthenticated
 from app.services.actor import Actor
 from app.services.changes import Changes
 from app.services.limit_rules import check_subject
+from app.services.password_rules import check_password, sized
+from app.services.passwords import Passwords, raw
 from app.services.ports import stale_account
 from app.services.text_rules import checked, text_rule, word_rule
 from app.services.views import AccountView, SessionView, account_view, rfc3339
 
-PASSWORD_MIN, PASSWORD_MAX = 8, 128
 NAME_MAX = 200
 _TOKEN_BYTES = 32
+_WRONG = "E-mail address or password is wrong."
 
 
 def normal_email(value: object) -> str:
@@ -47,7 +48,7 @@ def normal_email(value: object) -> str:
 
 _RULES = {
     "email": normal_email,
-    "password": text_rule(least=PASSWORD_MIN, most=PASSWORD_MAX),
+    "password": sized,
     "name": text_rule(least=1, most=NAME_MAX, strip=True),
     "role": word_rule(Role),
 }
@@ -81,18 +82,14 @@ class AccountService:
     """Registers, logs in and out, and says who a token belongs to.
 
     Args:
-        hasher: argon2 with the parameters of today; older hashes are renewed at log-in.
         session_ttl_s: how long a session lasts, in seconds.
     """
 
     def __init__(
-        self, db: Database, changes: Changes, hasher: PasswordHasher, session_ttl_s: int
+        self, db: Database, changes: Changes, passwords: Passwords, session_ttl_s: int
     ) -> None:
-        self._db, self._changes = db, changes
-        self._hasher = hasher
+        self._db, self._changes, self._passwords = db, changes, passwords
         self._session_ttl = timedelta(seconds=session_ttl_s)
-        # Verified for unknown addresses, so that these take as long as a wrong password.
-        self._dummy_hash = hasher.hash(secrets.token_urlsafe(_TOKEN_BYTES))
 
     def register(self, *, email: str, password: str, name: str) -> AccountView:
         """Store a new account with the role `user`.
@@ -112,7 +109,8 @@ class AccountService:
         """
         given = {"email": email, "password": password, "name": name, "role": role}
         kept = checked(_RULES, given)
-        password_hash = self._hasher.hash(kept["password"])
+        check_password(kept["password"], own=(kept["email"], kept["name"]))
+        password_hash = self._passwords.hash(kept["password"])
         now = datetime.now(UTC)
 
         def store(session: Session) -> AccountView:
@@ -139,11 +137,12 @@ class AccountService:
 
         Raises:
             InvalidCredentials: unknown address, wrong password or disabled account alike.
+            HashingBusy: too many are logging in.
         """
         account = self._account_of(email)
-        verified = self._verify(account.password_hash if account else self._dummy_hash, password)
+        verified = self._passwords.verify(account.password_hash if account else None, password)
         if account is None or not verified or account.disabled_at is not None:
-            raise InvalidCredentials("E-mail address or password is wrong.")
+            raise InvalidCredentials(_WRONG)
         return self._open_session(account, password)
 
     def log_out(self, actor: Actor) -> None:
@@ -221,9 +220,11 @@ class AccountService:
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         now = datetime.now(UTC)
         expires_at = (now + self._session_ttl).replace(microsecond=0)
-        renewed = self._renewed_hash(account.password_hash, password)
+        renewed = self._passwords.renewed(account.password_hash, password)
 
         def store(session: Session) -> None:
+            if not keep_as_read(session, account, for_change=renewed is not None):
+                raise InvalidCredentials(_WRONG)
             session.add(
                 AccountSession(
                     id=new_id(),
@@ -234,7 +235,7 @@ class AccountService:
                 )
             )
             if renewed is not None:
-                _renew_hash(session, account, renewed)
+                replace_hash(session, account, renewed)
 
         self._db.retrying(store)
         return {
@@ -244,30 +245,7 @@ class AccountService:
             "account": account_view(account),
         }
 
-    def _verify(self, password_hash: str, password: str) -> bool:
-        try:
-            return self._hasher.verify(password_hash, _raw(password))
-        except (VerificationError, InvalidHashError):
-            return False
-
-    def _renewed_hash(self, password_hash: str, password: str) -> str | None:
-        """The password under today's parameters, where the stored hash has older ones."""
-        if not self._hasher.check_needs_rehash(password_hash):
-            return None
-        return self._hasher.hash(_raw(password))
-
-
-def _renew_hash(session: Session, account: Account, renewed: str) -> None:
-    """Store the new hash, unless the password was changed since the old one was verified."""
-    unchanged = (Account.id == account.id) & (Account.password_hash == account.password_hash)
-    session.execute(update(Account).where(unchanged).values(password_hash=renewed))
-
-
-def _raw(text: str) -> bytes:
-    """The text's bytes, also of half a surrogate pair, which JSON can carry."""
-    return text.encode("utf-8", "surrogatepass")
-
 
 def digest_of(token: str) -> str:
     """What is stored of a token."""
-    return hashlib.sha256(_raw(token)).hexdigest()
+    return hashlib.sha256(raw(token)).hexdigest()

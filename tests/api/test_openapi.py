@@ -22,6 +22,7 @@ from tests.api.people import json_of
 OPERATIONS = {
     "register": "POST /api/v1/accounts",
     "me": "GET /api/v1/accounts/me",
+    "change_password": "PUT /api/v1/accounts/me/password",
     "log_in": "POST /api/v1/sessions",
     "log_out": "DELETE /api/v1/sessions/current",
     "create_project": "POST /api/v1/projects",

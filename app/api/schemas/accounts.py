@@ -10,7 +10,8 @@ from pydantic import ConfigDict, Field
 
 from app.api.schemas.base import Body, Line, Text, View
 from app.db.enums import Role
-from app.services.accounts import NAME_MAX, PASSWORD_MAX, PASSWORD_MIN
+from app.services.accounts import NAME_MAX
+from app.services.password_rules import PASSWORD_MAX, PASSWORD_MIN
 
 EMAIL_MAX = 254
 
@@ -40,6 +41,21 @@ class Credentials(Body):
 
     email: Text = Field(max_length=EMAIL_MAX)
     password: Text = Field(repr=False, max_length=PASSWORD_MAX)
+
+
+class PasswordChange(Body):
+    """Another password. What is tried first is refused: `Password1`, `12345678`, one's own name."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"current_password": "correct horse", "new_password": "battery staple"},
+            ]
+        },
+    )
+
+    current_password: Text = Field(repr=False, max_length=PASSWORD_MAX)
+    new_password: Text = Field(repr=False, min_length=PASSWORD_MIN, max_length=PASSWORD_MAX)
 
 
 class Account(View):

@@ -1,0 +1,42 @@
+"""Statements about an account's password and its log-ins."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.orm import Session
+
+from app.db.models import Account, AccountSession
+from app.db.types import db_now
+
+
+def keep_as_read(session: Session, account: Account, *, for_change: bool) -> bool:
+    """Hold the account until the transaction has ended, if it is still as it was verified.
+
+    A change of the password ends the sessions that it sees: without the lock, one opened by the old
+    password at the same time would stay.
+
+    Returns:
+        Whether it has that password still, and is not disabled.
+    """
+    same = select(Account.id).where(_unchanged(account), Account.disabled_at.is_(None))
+    return session.scalar(same.with_for_update(read=not for_change)) is not None
+
+
+def replace_hash(session: Session, account: Account, new_hash: str) -> bool:
+    """Store a new hash, unless the password was changed since the account was read."""
+    change = update(Account).where(_unchanged(account)).values(password_hash=new_hash)
+    return session.scalar(change.returning(Account.id)) is not None
+
+
+def end_sessions(session: Session, account_id: UUID, *, but: UUID | None = None) -> None:
+    """Revoke the sessions of an account, all or all but one."""
+    live = (AccountSession.account_id == account_id) & AccountSession.revoked_at.is_(None)
+    if but is not None:
+        live &= AccountSession.id != but
+    session.execute(update(AccountSession).where(live).values(revoked_at=db_now()))
+
+
+def _unchanged(account: Account) -> ColumnElement[bool]:
+    return (Account.id == account.id) & (Account.password_hash == account.password_hash)
