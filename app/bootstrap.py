@@ -36,6 +36,7 @@ from app.coordination.scripts import ScriptRegistry
 from app.db.engine import Database
 from app.metrics import Metrics
 from app.services.accounts import AccountService
+from app.services.admin import AdminService
 from app.services.changes import Changes
 from app.services.imports import ImportService
 from app.services.limit_rules import LimitRules
@@ -44,6 +45,7 @@ from app.services.passwords import Passwords
 from app.services.ports import Cache
 from app.services.projects import ProjectService
 from app.services.relay import Relay
+from app.services.sessions import SessionService
 from app.services.stats import StatsService
 from app.services.sweep import SweepService
 from app.services.tasks import TaskService
@@ -74,6 +76,8 @@ class Container:
     relay: Relay
     accounts: AccountService
     own_account: OwnAccountService
+    sessions: SessionService
+    admin: AdminService
     tokens: Tokens
     projects: ProjectService
     tasks: TaskService
@@ -164,6 +168,8 @@ def build(settings: Settings) -> Container:
         relay=Relay(db, shared, changes, gate, metrics, entry_ttl_s=settings.cache_ttl_s),
         accounts=accounts,
         own_account=OwnAccountService(db, changes, passwords),
+        sessions=SessionService(db, changes),
+        admin=AdminService(db, changes),
         tokens=Tokens(accounts, local, gate),
         projects=ProjectService(db, changes),
         tasks=TaskService(db, changes, cache),

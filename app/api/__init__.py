@@ -11,6 +11,7 @@ from flask_openapi import Info, OpenAPI
 from app import __version__
 from app.api import (
     accounts,
+    admin,
     authentication,
     bodies,
     docs,
@@ -48,6 +49,7 @@ HOOKS = (
 BLUEPRINTS = (
     accounts.blueprint,
     sessions.blueprint,
+    admin.blueprint,
     projects.blueprint,
     tasks.blueprint,
     stats.blueprint,

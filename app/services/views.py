@@ -31,6 +31,28 @@ class SessionView(TypedDict):
     account: AccountView
 
 
+class LogInView(TypedDict):
+    """A log-in, without its token. `current`: the one that asks."""
+
+    id: str
+    current: bool
+    created_at: str
+    expires_at: str
+
+
+class AdminAccountView(TypedDict):
+    """An account, as an admin sees it."""
+
+    id: str
+    email: str
+    name: str
+    role: str
+    plan: str
+    disabled_at: str | None
+    created_at: str
+    updated_at: str
+
+
 class ProjectView(TypedDict):
     """A project."""
 
@@ -99,6 +121,16 @@ def account_view(account: Account) -> AccountView:
         "name": account.name,
         "role": account.role,
         "created_at": rfc3339(account.created_at),
+    }
+
+
+def admin_account_view(account: Account) -> AdminAccountView:
+    """The account with what only an admin may know of it."""
+    return {
+        **account_view(account),
+        "plan": account.plan,
+        "disabled_at": _or_none(account.disabled_at),
+        "updated_at": rfc3339(account.updated_at),
     }
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from flask.testing import FlaskClient
 
 from app.api.openapi import operations
-from tests.api.people import Person, json_of
+from tests.api.people import PASSWORD, Person, json_of
+from tests.support.database import add_account
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,10 @@ class Call:
     path: str
     arguments: Mapping[str, Any]
     public: bool
+
+    @property
+    def for_admins(self) -> bool:
+        return self.path.startswith("/api/v1/admin/")
 
     @property
     def has_id(self) -> bool:
@@ -47,7 +53,15 @@ def calls(client: FlaskClient) -> Iterator[Call]:
 def owned(person: Person) -> dict[str, str]:
     """What each id in a path may stand for: one thing of each kind, all `person`'s."""
     project = person.project()
-    return {"project_id": project["id"], "task_id": person.task(project)["id"]}
+    other = add_account(person.container.db, f"other-{uuid4().hex}")
+    person.container.accounts.log_in(email=person.email, password=PASSWORD)
+    newest = json_of(person.get("/sessions?limit=1"))["items"][0]
+    return {
+        "project_id": project["id"],
+        "task_id": person.task(project)["id"],
+        "session_id": newest["id"],
+        "account_id": str(other.account_id),
+    }
 
 
 def _arguments(document: Mapping[str, Any], operation: Mapping[str, Any]) -> dict[str, Any]:

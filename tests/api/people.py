@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from flask import Flask
 from werkzeug.test import TestResponse
+
+from app.bootstrap import Container
+from app.db.enums import Role
+from app.services.actor import Actor
 
 PASSWORD = "correct horse battery"
 
@@ -25,7 +30,20 @@ class Person:
         who = {"email": self.email, "password": PASSWORD, "name": name.title()}
         registered = self._client.post("/api/v1/accounts", json=who)
         assert registered.status_code == 201, registered.text
+        self.id = str(json_of(registered)["id"])
         self.token = self.log_in()
+
+    @property
+    def container(self) -> Container:
+        """The parts of the application that is used."""
+        found: Container = self._client.application.extensions["taskflow"]
+        return found
+
+    def as_admin(self) -> Person:
+        """The same, as an operator makes one."""
+        root = Actor(UUID(int=0), None, Role.ADMIN)
+        self.container.admin.set_role(root, UUID(self.id), Role.ADMIN)
+        return self
 
     def log_in(self) -> str:
         """Open one more session; returns its token."""

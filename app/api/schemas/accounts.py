@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.schemas.base import Body, Line, Text, View
 from app.db.enums import Role
@@ -75,3 +75,25 @@ class Session(View):
     token_type: Literal["Bearer"]
     expires_at: datetime
     account: Account
+
+
+class SessionPath(BaseModel):
+    """The address of one log-in."""
+
+    session_id: UUID
+
+
+class LogIn(View):
+    """A log-in that has not ended, without its token."""
+
+    id: UUID
+    current: bool = Field(description="Whether it is the one that asks.")
+    created_at: datetime
+    expires_at: datetime
+
+
+class LogInList(View):
+    """A page of log-ins."""
+
+    items: list[LogIn]
+    next_cursor: str | None
