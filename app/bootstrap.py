@@ -40,10 +40,13 @@ from app.services.admin import AdminService
 from app.services.changes import Changes
 from app.services.imports import ImportService
 from app.services.limit_rules import LimitRules
+from app.services.mail import LogMailer, Mailer, SmtpMailer
 from app.services.own_account import OwnAccountService
 from app.services.passwords import Passwords
 from app.services.ports import Cache
+from app.services.post import Post
 from app.services.projects import ProjectService
+from app.services.recovery import RecoveryService
 from app.services.relay import Relay
 from app.services.sessions import SessionService
 from app.services.stats import StatsService
@@ -76,6 +79,8 @@ class Container:
     relay: Relay
     accounts: AccountService
     own_account: OwnAccountService
+    post: Post
+    recovery: RecoveryService
     sessions: SessionService
     admin: AdminService
     tokens: Tokens
@@ -115,6 +120,7 @@ class Container:
         Again does nothing. A request that is still under way is answered, with new connections
         where it needs some.
         """
+        self.post.close()
         self.relay.close()
         self.fleet.leave()
         self.limit_rules.close()
@@ -146,7 +152,9 @@ def build(settings: Settings) -> Container:
     cache: Cache = shared or MemoryCache()
     changes = Changes(db, cache, gate)
     passwords = Passwords(PasswordHasher(), at_once=settings.passwords_at_once)
-    accounts = AccountService(db, changes, passwords, settings.session_ttl_s)
+    post = Post(_mailer(settings))
+    recovery = RecoveryService(db, changes, passwords, post)
+    accounts = AccountService(db, changes, passwords, settings.session_ttl_s, greet=recovery.greet)
     local = shared.local if shared else None
     fleet = Fleet(redis.limiter, scripts, identity=identity)
     return Container(
@@ -168,6 +176,8 @@ def build(settings: Settings) -> Container:
         relay=Relay(db, shared, changes, gate, metrics, entry_ttl_s=settings.cache_ttl_s),
         accounts=accounts,
         own_account=OwnAccountService(db, changes, passwords),
+        post=post,
+        recovery=recovery,
         sessions=SessionService(db, changes),
         admin=AdminService(db, changes),
         tokens=Tokens(accounts, local, gate),
@@ -177,6 +187,12 @@ def build(settings: Settings) -> Container:
         imports=ImportService(db, changes),
         sweep=SweepService(changes),
     )
+
+
+def _mailer(settings: Settings) -> Mailer:
+    if settings.smtp_url:
+        return SmtpMailer(settings.smtp_url, sender=settings.mail_from)
+    return LogMailer(shows_text=settings.app_env == "development")
 
 
 def _rates(settings: Settings, client: Scripting, scripts: ScriptRegistry, fleet: Fleet) -> Rates:

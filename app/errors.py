@@ -114,6 +114,12 @@ class HashingBusy(TaskFlowError):
     retry_after_s = 2
 
 
+class PostBusy(TaskFlowError):
+    """As many mails wait to be sent as may."""
+
+    retry_after_s = 10
+
+
 class LimitsUnavailable(TaskFlowError):
     """Redis is away, and requests that it cannot count are not served (`RATELIMIT_ON_LOSS`)."""
 

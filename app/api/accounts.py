@@ -1,4 +1,4 @@
-"""Accounts: register, who am I, another password."""
+"""Accounts: register, who am I, another password, and what comes by mail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from flask_openapi import APIBlueprint, Tag
 from app.api.answers import answer, created, no_content
 from app.api.context import actor, container
 from app.api.openapi import named_after_handler, refused
-from app.api.schemas.accounts import Account, PasswordChange, Registration
+from app.api.schemas.accounts import (
+    Account,
+    Mailbox,
+    MailedToken,
+    PasswordChange,
+    Registration,
+    Reset,
+)
 
 blueprint = APIBlueprint(
     "accounts",
@@ -36,4 +43,32 @@ def me() -> Response:
 def change_password(body: PasswordChange) -> Response:
     """Change the password; every other session of the account ends."""
     container().own_account.change_password(actor(), **body.model_dump())
+    return no_content()
+
+
+@blueprint.post("/password-reset", responses={204: None})
+def request_password_reset(body: Mailbox) -> Response:
+    """Have a token mailed that sets another password. The answer tells nothing of who is here."""
+    container().recovery.request_reset(body.email)
+    return no_content()
+
+
+@blueprint.put("/password-reset", responses={204: None})
+def reset_password(body: Reset) -> Response:
+    """Set another password by a mailed token; every session of the account ends."""
+    container().recovery.reset(token=body.token, password=body.password)
+    return no_content()
+
+
+@blueprint.post("/me/verification", responses={204: None})
+def request_verification() -> Response:
+    """Have a token mailed that shows the account's address to be its owner's."""
+    container().recovery.request_verification(actor())
+    return no_content()
+
+
+@blueprint.put("/verification", responses={204: None})
+def verify_address(body: MailedToken) -> Response:
+    """Show by a mailed token that an address is one's own."""
+    container().recovery.verify(body.token)
     return no_content()

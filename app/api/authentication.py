@@ -19,6 +19,9 @@ from app.services.actor import Actor
 PUBLIC = frozenset(
     {
         "accounts.register",
+        "accounts.request_password_reset",
+        "accounts.reset_password",
+        "accounts.verify_address",
         "sessions.log_in",
         "health.live",
         "health.ready",

@@ -34,6 +34,13 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class MailPurpose(StrEnum):
+    """What a mailed token is good for."""
+
+    RESET = "reset"
+    VERIFY = "verify"
+
+
 STANDARD_PLAN = "standard"
 """The plan that an account begins with: the settings' limits, unless a rule says otherwise."""
 

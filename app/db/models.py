@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeEngine
 
-from app.db.enums import STANDARD_PLAN, Outcome, Priority, Role, TaskStatus
+from app.db.enums import STANDARD_PLAN, MailPurpose, Outcome, Priority, Role, TaskStatus
 from app.db.types import UtcDateTime, new_id
 
 _NAMES = {
@@ -69,6 +69,7 @@ class Account(Base):
     plan: Mapped[str] = mapped_column(
         String(32), default=STANDARD_PLAN, server_default=STANDARD_PLAN
     )
+    email_verified_at: Mapped[datetime | None]
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
@@ -101,6 +102,21 @@ class AccountSession(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+
+
+class MailedToken(Base):
+    """A token that was sent by mail, as the hex of its SHA-256. Deleted when it is used."""
+
+    __tablename__ = "mailed_tokens"
+    __table_args__ = (_one_of("purpose", MailPurpose),)
+
+    account_id: Mapped[UUID] = mapped_column(
+        ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True
+    )
+    purpose: Mapped[str] = mapped_column(String(16), primary_key=True)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
 
 
 class Project(Base):

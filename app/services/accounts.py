@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -83,11 +84,19 @@ class AccountService:
 
     Args:
         session_ttl_s: how long a session lasts, in seconds.
+        greet: told of each account that somebody has registered.
     """
 
     def __init__(
-        self, db: Database, changes: Changes, passwords: Passwords, session_ttl_s: int
+        self,
+        db: Database,
+        changes: Changes,
+        passwords: Passwords,
+        session_ttl_s: int,
+        *,
+        greet: Callable[[UUID], None] = lambda _: None,
     ) -> None:
+        self._greet = greet
         self._db, self._changes, self._passwords = db, changes, passwords
         self._session_ttl = timedelta(seconds=session_ttl_s)
 
@@ -98,7 +107,9 @@ class AccountService:
             InvalidInput: a field is out of bounds.
             Conflict: the address is taken.
         """
-        return self.create(email=email, password=password, name=name, role=Role.USER)
+        view = self.create(email=email, password=password, name=name, role=Role.USER)
+        self._greet(UUID(view["id"]))
+        return view
 
     def create(self, *, email: str, password: str, name: str, role: str) -> AccountView:
         """Store a new account with any role; for operators.

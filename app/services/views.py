@@ -19,6 +19,7 @@ class AccountView(TypedDict):
     email: str
     name: str
     role: str
+    email_verified_at: str | None
     created_at: str
 
 
@@ -48,6 +49,7 @@ class AdminAccountView(TypedDict):
     name: str
     role: str
     plan: str
+    email_verified_at: str | None
     disabled_at: str | None
     created_at: str
     updated_at: str
@@ -120,6 +122,7 @@ def account_view(account: Account) -> AccountView:
         "email": account.email,
         "name": account.name,
         "role": account.role,
+        "email_verified_at": _or_none(account.email_verified_at),
         "created_at": rfc3339(account.created_at),
     }
 

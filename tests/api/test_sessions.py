@@ -26,7 +26,7 @@ def test_an_account_can_be_registered_and_read(any_app: OpenAPI) -> None:
         "Ann",
         "user",
     )
-    assert set(json_of(me)) == {"id", "email", "name", "role", "created_at"}
+    assert set(json_of(me)) == {*("id", "email", "name", "role", "email_verified_at", "created_at")}
 
 
 @pytest.mark.parametrize(

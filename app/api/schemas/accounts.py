@@ -14,6 +14,7 @@ from app.services.accounts import NAME_MAX
 from app.services.password_rules import PASSWORD_MAX, PASSWORD_MIN
 
 EMAIL_MAX = 254
+TOKEN_MAX = 200
 
 
 class Registration(Body):
@@ -43,6 +44,32 @@ class Credentials(Body):
     password: Text = Field(repr=False, max_length=PASSWORD_MAX)
 
 
+class Mailbox(Body):
+    """An e-mail address, whosever it is. A strange one is just one that nobody has."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"email": "ann@example.com"}]})
+
+    email: Text = Field(max_length=EMAIL_MAX)
+
+
+class MailedToken(Body):
+    """A token that came by mail."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"token": "x" * 43}]})
+
+    token: Text = Field(repr=False, max_length=TOKEN_MAX)
+
+
+class Reset(MailedToken):
+    """Another password, by a token that came by mail."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"token": "x" * 43, "password": "battery staple"}]}
+    )
+
+    password: Text = Field(repr=False, min_length=PASSWORD_MIN, max_length=PASSWORD_MAX)
+
+
 class PasswordChange(Body):
     """Another password. What is tried first is refused: `Password1`, `12345678`, one's own name."""
 
@@ -65,6 +92,7 @@ class Account(View):
     email: str
     name: str
     role: Role
+    email_verified_at: datetime | None = Field(description="Null until it is shown to be theirs.")
     created_at: datetime
 
 

@@ -33,6 +33,7 @@ class AdminAccount(View):
     name: str
     role: Role
     plan: str
+    email_verified_at: datetime | None
     disabled_at: datetime | None = Field(description="Since when it may not log in.")
     created_at: datetime
     updated_at: datetime
