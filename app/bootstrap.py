@@ -35,10 +35,12 @@ from app.coordination.redlock import Redlock
 from app.coordination.scripts import ScriptRegistry
 from app.db.engine import Database
 from app.metrics import Metrics
+from app.services.access_tokens import AccessTokenService
 from app.services.accounts import AccountService
 from app.services.admin import AdminService
 from app.services.changes import Changes
 from app.services.imports import ImportService
+from app.services.issuing import Lifetimes
 from app.services.limit_rules import LimitRules
 from app.services.mail import LogMailer, Mailer, SmtpMailer
 from app.services.own_account import OwnAccountService
@@ -47,6 +49,7 @@ from app.services.ports import Cache
 from app.services.post import Post
 from app.services.projects import ProjectService
 from app.services.recovery import RecoveryService
+from app.services.refresh import RefreshService
 from app.services.relay import Relay
 from app.services.sessions import SessionService
 from app.services.stats import StatsService
@@ -82,6 +85,8 @@ class Container:
     post: Post
     recovery: RecoveryService
     sessions: SessionService
+    refresh: RefreshService
+    access_tokens: AccessTokenService
     admin: AdminService
     tokens: Tokens
     projects: ProjectService
@@ -154,7 +159,9 @@ def build(settings: Settings) -> Container:
     passwords = Passwords(PasswordHasher(), at_once=settings.passwords_at_once)
     post = Post(_mailer(settings))
     recovery = RecoveryService(db, changes, passwords, post)
-    accounts = AccountService(db, changes, passwords, settings.session_ttl_s, greet=recovery.greet)
+    accounts = AccountService(
+        db, changes, passwords, settings.session_ttl_s, settings.access_ttl_s, greet=recovery.greet
+    )
     local = shared.local if shared else None
     fleet = Fleet(redis.limiter, scripts, identity=identity)
     return Container(
@@ -179,6 +186,10 @@ def build(settings: Settings) -> Container:
         post=post,
         recovery=recovery,
         sessions=SessionService(db, changes),
+        refresh=RefreshService(
+            db, changes, Lifetimes.of(settings.session_ttl_s, settings.access_ttl_s)
+        ),
+        access_tokens=AccessTokenService(db, changes),
         admin=AdminService(db, changes),
         tokens=Tokens(accounts, local, gate),
         projects=ProjectService(db, changes),

@@ -138,6 +138,7 @@ class Settings(BaseModel):
     mail_from: str = _var(
         "MAIL_FROM", "taskflow@localhost", "an e-mail address", pattern=r"^[^\s@<>]+@[^\s@<>]+$"
     )
+    access_ttl_s: int = _seconds("ACCESS_TTL_S", 3_600)
     session_ttl_s: int = _seconds("SESSION_TTL_S", 30 * 86_400)
     cache_ttl_s: int = _seconds("CACHE_TTL_S", 300, most=3_600)
     max_body_bytes: int = _var(

@@ -10,6 +10,7 @@ from flask_openapi import Info, OpenAPI
 
 from app import __version__
 from app.api import (
+    access_tokens,
     accounts,
     admin,
     authentication,
@@ -49,6 +50,7 @@ HOOKS = (
 BLUEPRINTS = (
     accounts.blueprint,
     sessions.blueprint,
+    access_tokens.blueprint,
     admin.blueprint,
     projects.blueprint,
     tasks.blueprint,

@@ -1,4 +1,4 @@
-"""Sessions: log in, list, end, log out."""
+"""Sessions: log in, refresh, list, end, log out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flask_openapi import APIBlueprint, Tag
 from app.api.answers import answer, created, no_content
 from app.api.context import actor, container
 from app.api.openapi import named_after_handler, refused
-from app.api.schemas.accounts import Credentials, LogInList, Session, SessionPath
+from app.api.schemas.accounts import Credentials, LogInList, Refresh, Session, SessionPath
 from app.api.schemas.base import PageQuery
 
 blueprint = APIBlueprint(
@@ -24,6 +24,16 @@ blueprint = APIBlueprint(
 def log_in(body: Credentials) -> Response:
     """Log in."""
     view = container().accounts.log_in(email=body.email, password=body.password)
+    return created(view, "/api/v1/sessions/current")
+
+
+@blueprint.post(
+    "/refresh",
+    responses={201: Session, 401: refused("It is unknown or used, or the log-in ended.")},
+)
+def refresh_session(body: Refresh) -> Response:
+    """Go on with a log-in: new tokens, in the place of those of before."""
+    view = container().refresh.refresh(body.refresh_token)
     return created(view, "/api/v1/sessions/current")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
-from app.db.models import Account, AccountSession
+from app.db.models import AccessToken, Account, AccountSession
 from app.db.types import db_now
 
 
@@ -36,6 +36,17 @@ def end_sessions(session: Session, account_id: UUID, *, but: UUID | None = None)
     if but is not None:
         live &= AccountSession.id != but
     session.execute(update(AccountSession).where(live).values(revoked_at=db_now()))
+
+
+def end_access_tokens(session: Session, account_id: UUID) -> None:
+    """Delete all personal access tokens of an account."""
+    session.execute(delete(AccessToken).where(AccessToken.account_id == account_id))
+
+
+def end_session(session: Session, session_id: UUID) -> None:
+    """Revoke one."""
+    mine = update(AccountSession).where(AccountSession.id == session_id)
+    session.execute(mine.values(revoked_at=db_now()))
 
 
 def _unchanged(account: Account) -> ColumnElement[bool]:

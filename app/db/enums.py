@@ -34,6 +34,13 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class Scope(StrEnum):
+    """What a personal access token may do."""
+
+    READ = "read"
+    WRITE = "write"
+
+
 class MailPurpose(StrEnum):
     """What a mailed token is good for."""
 

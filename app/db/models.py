@@ -90,7 +90,10 @@ class LimitRule(Base):
 
 
 class AccountSession(Base):
-    """One log-in. The token itself is never stored, only the hex of its SHA-256."""
+    """One log-in. The token itself is never stored, only the hex of its SHA-256.
+
+    It ends at `expires_at`; its token, if that is refreshed, already at `token_until`.
+    """
 
     __tablename__ = "sessions"
 
@@ -101,7 +104,36 @@ class AccountSession(Base):
     token_hash: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+    token_until: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class RefreshToken(Base):
+    """What a log-in was, or can be, gone on with; as the hex of its SHA-256, good once."""
+
+    __tablename__ = "refresh_tokens"
+
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    session_id: Mapped[UUID] = mapped_column(
+        ForeignKey("sessions.id", ondelete="CASCADE"), index=True
+    )
+    used_at: Mapped[datetime | None]
+
+
+class AccessToken(Base):
+    """A program's token, as the hex of its SHA-256. Ended by being deleted."""
+
+    __tablename__ = "access_tokens"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    account_id: Mapped[UUID] = mapped_column(
+        ForeignKey("accounts.id", ondelete="CASCADE"), index=True
+    )
+    name: Mapped[str] = mapped_column(String(200))
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
 
 
 class MailedToken(Base):

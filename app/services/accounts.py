@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -18,19 +16,20 @@ from app.db.account_rows import keep_as_read, replace_hash
 from app.db.engine import Database
 from app.db.enums import Role
 from app.db.models import Account, AccountSession
-from app.db.types import db_now, db_now_ms, new_id
+from app.db.token_rows import WHOSE_ACCESS_TOKEN, WHOSE_SESSION
+from app.db.types import db_now, new_id
 from app.errors import Conflict, InvalidCredentials, NotFound, Unauthenticated
 from app.services.actor import Actor
 from app.services.changes import Changes
+from app.services.issuing import PERSONAL, Issued, Lifetimes, digest_of
 from app.services.limit_rules import check_subject
 from app.services.password_rules import check_password, sized
-from app.services.passwords import Passwords, raw
+from app.services.passwords import Passwords
 from app.services.ports import stale_account
 from app.services.text_rules import checked, text_rule, word_rule
-from app.services.views import AccountView, SessionView, account_view, rfc3339
+from app.services.views import AccountView, SessionView, account_view
 
 NAME_MAX = 200
-_TOKEN_BYTES = 32
 _WRONG = "E-mail address or password is wrong."
 
 
@@ -55,23 +54,6 @@ _RULES = {
 }
 
 
-# On every request's path: built once, because building costs more than the look-up.
-_WHOSE_TOKEN = (
-    select(
-        Account.id,
-        AccountSession.id,
-        Account.role,
-        Account.plan,
-        AccountSession.expires_at,
-        db_now_ms(),
-    )
-    .join(Account, Account.id == AccountSession.account_id)
-    .where(AccountSession.token_hash == bindparam("digest"))
-    .where(AccountSession.revoked_at.is_(None), AccountSession.expires_at > db_now())
-    .where(Account.disabled_at.is_(None))
-)
-
-
 class Identified(NamedTuple):
     """Whose a token is, and for how long it is good, ms."""
 
@@ -84,6 +66,7 @@ class AccountService:
 
     Args:
         session_ttl_s: how long a session lasts, in seconds.
+        access_ttl_s: how long its tokens last, each until the next refresh; None: as long.
         greet: told of each account that somebody has registered.
     """
 
@@ -93,12 +76,13 @@ class AccountService:
         changes: Changes,
         passwords: Passwords,
         session_ttl_s: int,
+        access_ttl_s: int | None = None,
         *,
         greet: Callable[[UUID], None] = lambda _: None,
     ) -> None:
         self._greet = greet
         self._db, self._changes, self._passwords = db, changes, passwords
-        self._session_ttl = timedelta(seconds=session_ttl_s)
+        self._lifetimes = Lifetimes.of(session_ttl_s, access_ttl_s or session_ttl_s)
 
     def register(self, *, email: str, password: str, name: str) -> AccountView:
         """Store a new account with the role `user`.
@@ -171,13 +155,14 @@ class AccountService:
         Raises:
             Unauthenticated: unknown, expired or revoked, or the account is disabled.
         """
+        whose = WHOSE_ACCESS_TOKEN if token.startswith(PERSONAL) else WHOSE_SESSION
         with self._db.read() as session:
-            row = session.execute(_WHOSE_TOKEN, {"digest": digest_of(token)}).one_or_none()
+            row = session.execute(whose, {"digest": digest_of(token)}).one_or_none()
         if row is None:
             raise Unauthenticated("The token is unknown, expired or revoked.")
-        account_id, session_id, role, plan, expires_at, now_ms = row
-        left_ms = max(0, int(expires_at.timestamp() * 1000) - now_ms)
-        actor = Actor(account_id=account_id, session_id=session_id, role=role, plan=plan)
+        account_id, session_id, role, plan, token_until, expires_at, now_ms, scopes = row
+        left_ms = max(0, int((token_until or expires_at).timestamp() * 1000) - now_ms)
+        actor = Actor(account_id, session_id, role, plan, None if scopes is None else tuple(scopes))
         return Identified(actor, left_ms)
 
     def me(self, actor: Actor) -> AccountView:
@@ -228,9 +213,7 @@ class AccountService:
             return session.scalar(select(Account).where(Account.email == wanted))
 
     def _open_session(self, account: Account, password: str) -> SessionView:
-        token = secrets.token_urlsafe(_TOKEN_BYTES)
-        now = datetime.now(UTC)
-        expires_at = (now + self._session_ttl).replace(microsecond=0)
+        fresh, session_id = Issued.anew(self._lifetimes), new_id()
         renewed = self._passwords.renewed(account.password_hash, password)
 
         def store(session: Session) -> None:
@@ -238,25 +221,16 @@ class AccountService:
                 raise InvalidCredentials(_WRONG)
             session.add(
                 AccountSession(
-                    id=new_id(),
+                    id=session_id,
                     account_id=account.id,
-                    token_hash=digest_of(token),
-                    created_at=now,
-                    expires_at=expires_at,
+                    created_at=fresh.now,
+                    **fresh.columns(),
                 )
             )
+            session.flush()
+            fresh.keep_refresh(session, session_id)
             if renewed is not None:
                 replace_hash(session, account, renewed)
 
         self._db.retrying(store)
-        return {
-            "token": token,
-            "token_type": "Bearer",
-            "expires_at": rfc3339(expires_at),
-            "account": account_view(account),
-        }
-
-
-def digest_of(token: str) -> str:
-    """What is stored of a token."""
-    return hashlib.sha256(raw(token)).hexdigest()
+        return fresh.view(account)

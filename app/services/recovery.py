@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -14,15 +13,16 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db import mailed_tokens
-from app.db.account_rows import end_sessions
+from app.db.account_rows import end_access_tokens, end_sessions
 from app.db.engine import Database
 from app.db.enums import MailPurpose, Role
 from app.db.models import Account
 from app.db.types import db_now
 from app.errors import FieldError, InvalidInput, PostBusy
-from app.services.accounts import digest_of, normal_email
+from app.services.accounts import normal_email
 from app.services.actor import Actor
 from app.services.changes import Changes
+from app.services.issuing import digest_of, new_token
 from app.services.mail import Mail
 from app.services.password_rules import check_password
 from app.services.passwords import Passwords
@@ -31,7 +31,6 @@ from app.services.post import Post
 
 _TTL = {MailPurpose.RESET: timedelta(hours=1), MailPurpose.VERIFY: timedelta(days=7)}
 _BETWEEN = timedelta(minutes=1)  # nobody's mailbox is filled from a hundred addresses
-_TOKEN_BYTES = 32
 _SUBJECT = {
     MailPurpose.RESET: "TaskFlow: another password",
     MailPurpose.VERIFY: "TaskFlow: your address",
@@ -80,7 +79,7 @@ class RecoveryService:
             self.request_verification(Actor(account_id, None, Role.USER))
 
     def reset(self, *, token: str, password: str) -> None:
-        """Set another password by a mailed token, and end every session of the account.
+        """Set another password by a mailed token, and end all sessions and personal tokens.
 
         The address is verified by that too.
 
@@ -101,6 +100,7 @@ class RecoveryService:
             mine = update(Account).where(Account.id == account_id)
             session.execute(mine.values(password_hash=new_hash, **_verified()))
             end_sessions(session, account_id)
+            end_access_tokens(session, account_id)
             return account_id
 
         self._changes.commit(change, stale_account)
@@ -128,7 +128,7 @@ class RecoveryService:
 
     def _write(self, wanted: ColumnElement[bool], purpose: MailPurpose) -> Mail | None:
         """The mail with a new token; None where nobody is to have one."""
-        token = secrets.token_urlsafe(_TOKEN_BYTES)
+        token = new_token()
 
         def store(session: Session) -> str | None:
             account = session.scalar(select(Account).where(wanted, Account.disabled_at.is_(None)))

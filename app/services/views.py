@@ -29,6 +29,8 @@ class SessionView(TypedDict):
     token: str
     token_type: str
     expires_at: str
+    refresh_token: str
+    refresh_expires_at: str
     account: AccountView
 
 
@@ -39,6 +41,22 @@ class LogInView(TypedDict):
     current: bool
     created_at: str
     expires_at: str
+
+
+class AccessTokenView(TypedDict):
+    """A personal access token, without itself."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    created_at: str
+    expires_at: str
+
+
+class NewAccessTokenView(AccessTokenView):
+    """One just made: `token` is shown this once."""
+
+    token: str
 
 
 class AdminAccountView(TypedDict):

@@ -55,11 +55,13 @@ def owned(person: Person) -> dict[str, str]:
     project = person.project()
     other = add_account(person.container.db, f"other-{uuid4().hex}")
     person.container.accounts.log_in(email=person.email, password=PASSWORD)
+    token = {"name": "backup", "scopes": ["read"]}
     newest = json_of(person.get("/sessions?limit=1"))["items"][0]
     return {
         "project_id": project["id"],
         "task_id": person.task(project)["id"],
         "session_id": newest["id"],
+        "token_id": json_of(person.post("/access-tokens", token))["id"],
         "account_id": str(other.account_id),
     }
 

@@ -16,7 +16,7 @@ def test_every_operation_with_an_id_answers_404_for_another_account(
 ) -> None:
     ids = owned(ann)
     with_id = [call for call in calls(client) if call.has_id]
-    assert len(with_id) >= 14
+    assert len(with_id) >= 15
     for call in with_id:
         answer = bob.request(call.method, call.at(ids), **call.arguments)
         assert (call.id, answer.status_code) == (call.id, 404)
@@ -67,12 +67,13 @@ def test_a_refused_stranger_changes_nothing(client: FlaskClient, ann: Person, bo
 def test_every_operation_but_the_public_ones_answers_401_without_a_token(
     client: FlaskClient,
 ) -> None:
-    names = ("project_id", "task_id", "session_id", "account_id")
+    names = ("project_id", "task_id", "session_id", "account_id", "token_id")
     ids = {name: str(uuid4()) for name in names}
     public = {call.id for call in calls(client) if call.public}
     assert public == {
         "register",
         "log_in",
+        "refresh_session",
         "request_password_reset",
         "reset_password",
         "verify_address",

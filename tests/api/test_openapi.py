@@ -29,6 +29,10 @@ OPERATIONS = {
     "verify_address": "PUT /api/v1/accounts/verification",
     "log_in": "POST /api/v1/sessions",
     "log_out": "DELETE /api/v1/sessions/current",
+    "refresh_session": "POST /api/v1/sessions/refresh",
+    "create_access_token": "POST /api/v1/access-tokens",
+    "list_access_tokens": "GET /api/v1/access-tokens",
+    "revoke_access_token": "DELETE /api/v1/access-tokens/{token_id}",
     "list_sessions": "GET /api/v1/sessions",
     "revoke_session": "DELETE /api/v1/sessions/{session_id}",
     "list_accounts": "GET /api/v1/admin/accounts",
@@ -110,6 +114,7 @@ def test_the_bearer_scheme_is_asked_for_by_all_but_the_public_ones(
     assert open_ones == {
         "register",
         "log_in",
+        "refresh_session",
         "request_password_reset",
         "reset_password",
         "verify_address",
@@ -136,7 +141,7 @@ def test_every_operation_names_the_problems_of_its_shape(document: dict[str, Any
 def test_every_problem_in_it_has_the_one_shape(document: dict[str, Any]) -> None:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     shared = document["components"]["responses"]
-    assert len(shared) == 11
+    assert len(shared) == 12
     assert all(each["content"] == content for each in shared.values())
     for *_, operation in operations(document):
         for code, answer in operation["responses"].items():

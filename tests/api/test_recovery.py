@@ -65,12 +65,15 @@ def test_a_mailed_token_sets_another_password_once_and_ends_every_session(
     mailing: OpenAPI, mailbox: Mailbox
 ) -> None:
     ann, bob = Person(mailing, "ann"), Person(mailing, "bob")
+    personal = json_of(ann.post("/access-tokens", {"name": "b", "scopes": ["read"]}))["token"]
     assert send(mailing, "POST", "password-reset", email=" ANN@example.com ").status_code == 204
     token = mailbox.token(ann.email, RESET)
     assert mailbox.to(ann.email, RESET)[0]["From"] == "tf@example.org"
     assert token not in str(column(ann.container.db, MailedToken.token_hash))
     assert send(mailing, "PUT", "password-reset", token=token, password=NEW).status_code == 204
     assert (ann.get("/accounts/me").status_code, bob.get("/accounts/me").status_code) == (401, 200)
+    by_personal = ann.get("/projects", headers={"Authorization": f"Bearer {personal}"})
+    assert by_personal.status_code == 401
     for password, status in ((PASSWORD, 401), (NEW, 201)):
         who = {"email": ann.email, "password": password}
         answer = mailing.test_client().post("/api/v1/sessions", json=who)

@@ -96,12 +96,22 @@ class Account(View):
     created_at: datetime
 
 
+class Refresh(Body):
+    """The refresh token that came last. One that comes twice ends the log-in."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"refresh_token": "x" * 43}]})
+
+    refresh_token: Text = Field(repr=False, max_length=TOKEN_MAX)
+
+
 class Session(View):
     """A log-in. The token is shown this once; send it as `Authorization: Bearer <token>`."""
 
     token: str
     token_type: Literal["Bearer"]
-    expires_at: datetime
+    expires_at: datetime = Field(description="When the token ends; refresh the log-in before.")
+    refresh_token: str
+    refresh_expires_at: datetime = Field(description="When the log-in ends if not refreshed.")
     account: Account
 
 
