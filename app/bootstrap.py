@@ -39,6 +39,7 @@ from app.services.access_tokens import AccessTokenService
 from app.services.accounts import AccountService
 from app.services.admin import AdminService
 from app.services.changes import Changes
+from app.services.export import ExportService
 from app.services.imports import ImportService
 from app.services.issuing import Lifetimes
 from app.services.limit_rules import LimitRules
@@ -82,6 +83,7 @@ class Container:
     relay: Relay
     accounts: AccountService
     own_account: OwnAccountService
+    export: ExportService
     post: Post
     recovery: RecoveryService
     sessions: SessionService
@@ -183,6 +185,7 @@ def build(settings: Settings) -> Container:
         relay=Relay(db, shared, changes, gate, metrics, entry_ttl_s=settings.cache_ttl_s),
         accounts=accounts,
         own_account=OwnAccountService(db, changes, passwords),
+        export=ExportService(db),
         post=post,
         recovery=recovery,
         sessions=SessionService(db, changes),

@@ -1,4 +1,4 @@
-"""Accounts: register, who am I, another password, and what comes by mail."""
+"""Accounts: register, who am I, another password, what comes by mail, export and end."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from app.api.context import actor, container
 from app.api.openapi import named_after_handler, refused
 from app.api.schemas.accounts import (
     Account,
+    Deletion,
     Mailbox,
     MailedToken,
     PasswordChange,
     Registration,
     Reset,
 )
+from app.api.schemas.export import Export
 
 blueprint = APIBlueprint(
     "accounts",
@@ -43,6 +45,19 @@ def me() -> Response:
 def change_password(body: PasswordChange) -> Response:
     """Change the password; every other session of the account ends."""
     container().own_account.change_password(actor(), **body.model_dump())
+    return no_content()
+
+
+@blueprint.get("/me/export", responses={200: Export})
+def export_account() -> Response:
+    """Read all that is kept of the account, in one document."""
+    return Response(container().export.export(actor()), mimetype="application/json")
+
+
+@blueprint.post("/me/deletion", responses={204: None})
+def delete_account(body: Deletion) -> Response:
+    """Delete the account with its projects and their tasks, for good."""
+    container().own_account.delete(actor(), password=body.password)
     return no_content()
 
 

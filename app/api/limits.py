@@ -42,6 +42,7 @@ from app.services.limit_rules import Budget, limits_of_settings
 BUDGETS: Mapping[str, Budget] = {
     "accounts.register": Budget.LOGIN,
     "accounts.change_password": Budget.LOGIN,
+    "accounts.delete_account": Budget.LOGIN,
     "accounts.request_password_reset": Budget.LOGIN,
     "accounts.reset_password": Budget.LOGIN,
     "accounts.request_verification": Budget.LOGIN,

@@ -70,7 +70,7 @@ class AccessTokenService:
             )
             session.add(row)
             session.flush()
-            return _view(row)
+            return access_token_view(row)
 
         return {**self._db.retrying(store), "token": token}
 
@@ -87,7 +87,7 @@ class AccessTokenService:
             found = session.scalars(page).all()
         more = len(found) > limit
         return {
-            "items": [_view(each) for each in found[:limit]],
+            "items": [access_token_view(each) for each in found[:limit]],
             "next_cursor": encode_cursor(_ORDER, found[limit - 1].id) if more else None,
         }
 
@@ -106,7 +106,8 @@ class AccessTokenService:
         self._changes.commit(end, lambda _: stale_account(actor.account_id))
 
 
-def _view(token: AccessToken) -> AccessTokenView:
+def access_token_view(token: AccessToken) -> AccessTokenView:
+    """The token without itself."""
     return {
         "id": str(token.id),
         "name": token.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -74,6 +74,12 @@ def stale_task(project_id: UUID, task_id: UUID) -> Stale:
 def stale_projects(*project_ids: UUID) -> Stale:
     """What a change of many tasks makes stale."""
     return Stale(tuple(project_namespace(each) for each in project_ids), (LISTS, EVERY_TASK))
+
+
+def stale_with_projects(account_id: UUID, project_ids: Iterable[UUID]) -> Stale:
+    """What the end of an account makes stale: itself, and the projects that it was shown in."""
+    projects = tuple(project_namespace(each) for each in project_ids)
+    return Stale((account_namespace(account_id), *projects), (ACCOUNT, LISTS, EVERY_TASK))
 
 
 def stale_account(account_id: UUID) -> Stale:

@@ -40,7 +40,7 @@ class SessionService:
             found = session.scalars(page).all()
         more = len(found) > limit
         return {
-            "items": [_view(each, actor) for each in found[:limit]],
+            "items": [log_in_view(each, actor) for each in found[:limit]],
             "next_cursor": encode_cursor(_ORDER, found[limit - 1].id) if more else None,
         }
 
@@ -65,7 +65,8 @@ def _live(actor: Actor) -> ColumnElement[bool]:
     return own & AccountSession.revoked_at.is_(None) & (AccountSession.expires_at > db_now())
 
 
-def _view(session: AccountSession, actor: Actor) -> LogInView:
+def log_in_view(session: AccountSession, actor: Actor) -> LogInView:
+    """The log-in without its token."""
     return {
         "id": str(session.id),
         "current": session.id == actor.session_id,

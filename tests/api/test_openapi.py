@@ -23,6 +23,8 @@ OPERATIONS = {
     "register": "POST /api/v1/accounts",
     "me": "GET /api/v1/accounts/me",
     "change_password": "PUT /api/v1/accounts/me/password",
+    "export_account": "GET /api/v1/accounts/me/export",
+    "delete_account": "POST /api/v1/accounts/me/deletion",
     "request_password_reset": "POST /api/v1/accounts/password-reset",
     "reset_password": "PUT /api/v1/accounts/password-reset",
     "request_verification": "POST /api/v1/accounts/me/verification",

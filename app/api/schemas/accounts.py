@@ -130,6 +130,14 @@ class LogIn(View):
     expires_at: datetime
 
 
+class Deletion(Body):
+    """The end of one's own account, with all of its projects. It cannot be undone."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"password": "correct horse"}]})
+
+    password: Text = Field(repr=False, max_length=PASSWORD_MAX)
+
+
 class LogInList(View):
     """A page of log-ins."""
 
