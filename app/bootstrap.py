@@ -19,7 +19,7 @@ from app import logs
 from app.config import Settings
 from app.coordination import deployment, forks, purposes
 from app.coordination.absent import Scripting
-from app.coordination.cache import META_TTL_MS, RedisCache
+from app.coordination.cache import RedisCache, meta_ttl_ms
 from app.coordination.cron import CronClaims
 from app.coordination.deny_memo import DenyMemo
 from app.coordination.fleet import Fleet
@@ -240,8 +240,8 @@ def _shared_cache(
         ttl_s=settings.cache_ttl_s,
         fallback=MemoryCache(),
         local=LocalCache(
-            scripts["cache_sync.v1"],
-            meta_ttl_ms=META_TTL_MS,
+            scripts["cache_sync.v2"],
+            meta_ttl_ms=meta_ttl_ms(settings.cache_ttl_s),
             on_bytes=metrics.cache_l1_bytes.set,
         ),
         gate=gate,

@@ -21,7 +21,7 @@ import orjson
 import redis
 
 from app.coordination import keys
-from app.coordination.cache import META_TTL_MS
+from app.coordination.cache import meta_ttl_ms
 from app.coordination.local_cache import current_visit
 from app.coordination.rate_limit import RedisRates
 from app.coordination.rates import Limit
@@ -217,7 +217,9 @@ def _together(*arguments: str) -> list[dict[str, Any]]:
 def _fill(raw: redis.Redis, ours: Ours, namespace: str, entries: int) -> None:
     """Write that many entries with one tag, in the form in which the store script does."""
     names = keys.cache(namespace, "")
-    sync = Call(SCRIPTS["cache_sync.v1"], [names.meta, names.tags], ["", 0, 0, "e", META_TTL_MS])
+    sync = Call(
+        SCRIPTS["cache_sync.v2"], [names.meta, names.tags], ["", 0, 0, "e", meta_ttl_ms(LIVES_S)]
+    )
     epoch, clock = ours.client.call(sync)[:2]
     fill = raw.register_script(_FILL)
     prefix = names.entry.removesuffix(keys.safe(""))
@@ -230,7 +232,7 @@ def _hits(ours: Ours, namespace: str, entries: int) -> int:
     read = SCRIPTS["cache_read.v1"]
     numbers = range(0, entries, entries // _SAMPLE)[:_SAMPLE]
     calls = [
-        Call(read, keys.cache(namespace, f"{n}"), ["look", 1, "other", META_TTL_MS])
+        Call(read, keys.cache(namespace, f"{n}"), ["look", 1, "other", meta_ttl_ms(LIVES_S)])
         for n in numbers
     ]
     return sum(reply[0] for reply in ours.client.call_many(calls))

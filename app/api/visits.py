@@ -63,11 +63,10 @@ def install_judged(app: Flask, container: Container) -> None:
 def _visit(container: Container) -> Visit | None:
     if container.shared is None or not container.gate.is_open:
         return None
-    namespaces = []
-    if g.get("actor"):
-        namespaces.append(account_namespace(g.actor.account_id))
+    if not g.get("actor"):
+        return None  # who is not known is refused, and asks nothing of Redis but its limits
     reads = READS.get(request.endpoint or "")
     project_id = reads(container, request.view_args or {}) if reads else None
-    if project_id:
-        namespaces.append(project_namespace(project_id))
-    return container.shared.local.visit(namespaces) if namespaces else None
+    projects = [project_namespace(project_id)] if project_id else []
+    own = account_namespace(g.actor.account_id)
+    return container.shared.local.visit(projects, begun=[own])

@@ -51,6 +51,13 @@ def container() -> Container:
     return cast("Container", current_app.extensions["taskflow"])
 
 
+def shown(text: str) -> str:
+    """A line for a terminal, which does what control characters say: they are shown escaped."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
 def who_types() -> str:
     """Whoever gave the command, as the machine knows them; for what is logged."""
     try:

@@ -9,7 +9,7 @@ import click
 import structlog
 from flask.cli import with_appcontext
 
-from app.cli import Command, Commands, container, who_types
+from app.cli import Command, Commands, container, shown, who_types
 from app.coordination.cache_inspection import CacheInspection, EntryView, NamespaceView
 from app.coordination.deployment import cache_target
 from app.db import invalidations
@@ -82,7 +82,7 @@ def show(namespace: str, key: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"namespace": namespace, **entry.as_dict(), "value": value}))
     else:
-        click.echo(f"{_told(entry)}\n{value}")
+        click.echo("\n".join([_told(entry), *map(shown, value.split("\n"))]))
 
 
 @cache.command(cls=Command)
@@ -122,34 +122,39 @@ def _invalidate(namespace: str, tags: Sequence[str], as_json: bool) -> None:
     count = inspection.invalidate(namespace, tags)
     _log.warning("cache.invalidated", namespace=namespace, tags=tags, by=who_types())
     said = {"namespace": namespace, "tags": tags, "entries": count}
-    click.echo(json.dumps(said) if as_json else f"{namespace}: {count} entries made stale")
+    click.echo(json.dumps(said) if as_json else f"{shown(namespace)}: {count} entries made stale")
 
 
 def _show_entries(namespace: str, entries: Sequence[EntryView], as_json: bool) -> None:
     if as_json:
-        shown = [entry.as_dict() for entry in entries]
-        click.echo(json.dumps({"namespace": namespace, "entries": shown}))
+        views = [entry.as_dict() for entry in entries]
+        click.echo(json.dumps({"namespace": namespace, "entries": views}))
         return
     for entry in entries:
         click.echo(_told(entry))
     if not entries:
-        click.echo(f"Nothing is cached in {namespace}.")
+        click.echo(f"Nothing is cached in {shown(namespace)}.")
 
 
 def _told_namespace(view: NamespaceView) -> str:
     what = f"{view.entries} entries, {view.valid} valid, {view.bytes} bytes, {view.tags} tags"
-    return f"{view.namespace}  {what}, clock {view.clock}, floor {view.floor}, epoch {view.epoch}"
+    name = shown(view.namespace)
+    return f"{name}  {what}, clock {view.clock}, floor {view.floor}, epoch {view.epoch}"
 
 
 def _told(entry: EntryView) -> str:
     what = f"{'valid' if entry.valid else 'stale'}  {entry.bytes} bytes, sequence {entry.sequence}"
     left = f"{entry.left_ms / 1000:.1f} s left"
-    return f"{what}, {left}, tags {' '.join(entry.tags)}  {entry.key}"
+    return shown(f"{what}, {left}, tags {' '.join(entry.tags)}  {entry.key}")
 
 
 def _named(text: str, hint: str) -> str:
     if not text:
         raise click.BadParameter("it is empty", param_hint=hint)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter(f"{text!r} is not UTF-8", param_hint=hint) from None
     return text
 
 
@@ -161,4 +166,5 @@ def _tag(text: str) -> str:
 
 
 def _inspection() -> CacheInspection:
-    return CacheInspection(cache_target(container().settings), container().scripts)
+    settings, scripts = container().settings, container().scripts
+    return CacheInspection(cache_target(settings), scripts, ttl_s=settings.cache_ttl_s)

@@ -9,7 +9,7 @@ import click
 import structlog
 from flask.cli import with_appcontext
 
-from app.cli import Command, Commands, container, who_types
+from app.cli import Command, Commands, container, shown, who_types
 from app.coordination.deployment import targets
 from app.coordination.rate_inspection import RateInspection, Usage
 from app.services.addresses import address_in, counted_as
@@ -137,6 +137,6 @@ def _show(usages: Sequence[Usage], as_json: bool, nothing: str) -> None:
         return
     for usage in usages:
         used = f"{usage.used} of {usage.amount} in {usage.window_s} s"
-        click.echo(f"{usage.share:4.0%}  {usage.identity}  {usage.limit}  {used}")
+        click.echo(f"{usage.share:4.0%}  {shown(usage.identity)}  {shown(usage.limit)}  {used}")
     if not usages:
         click.echo(nothing)

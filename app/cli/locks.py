@@ -8,7 +8,7 @@ import click
 import structlog
 from flask.cli import with_appcontext
 
-from app.cli import Command, Commands, container, who_types
+from app.cli import Command, Commands, container, shown, who_types
 from app.coordination.deployment import lock_targets
 from app.coordination.lock import check_name
 from app.coordination.lock_inspection import LockInspection, LockView
@@ -32,7 +32,7 @@ def list_(as_json: bool) -> None:
         click.echo(json.dumps({"locks": [view.as_dict() for view in held]}))
         return
     for view in held:
-        click.echo(f"{view.name:<32} {_told(view)}")
+        click.echo(f"{shown(view.name):<32} {_told(view)}")
     if not held:
         click.echo("No lock is held.")
 
@@ -44,7 +44,7 @@ def list_(as_json: bool) -> None:
 def show(name: str, as_json: bool) -> None:
     """Show the lock NAME: who holds it, under which fence, for how long, and who waits."""
     view = _inspection().show(check_name(name))
-    click.echo(json.dumps(view.as_dict()) if as_json else f"{view.name}: {_told(view)}")
+    click.echo(json.dumps(view.as_dict()) if as_json else f"{shown(view.name)}: {_told(view)}")
 
 
 @locks.command(cls=Command)

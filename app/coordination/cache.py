@@ -44,7 +44,8 @@ from app.metrics import Metrics
 
 Load = Callable[[], bytes]
 
-META_TTL_MS = 24 * 3_600_000  # of sequences and tags; longer than any entry's
+_META_LONGER_MS = 60_000
+_BEGUN_TTL_MS = 30_000
 _FILL_LEASE_MS = 2_000
 _WAIT_FIRST_S, _WAIT_MOST_S, _WAIT_ALL_S = 0.005, 0.05, 3.0
 _STRIPES = 256
@@ -53,6 +54,15 @@ MOST_TAGS = 1_000
 RELAY = "relay"  # the namespace of nobody, by which the server's history is asked
 _CLUSTER = "cluster"
 _log = structlog.get_logger(__name__)
+
+
+def meta_ttl_ms(entry_ttl_s: int) -> int:
+    """How long a namespace's sequence and tags live after a store or a move, ms.
+
+    Longer than its entries, `entry_ttl_s` (seconds); and than `_BEGUN_TTL_MS`, for which a miss
+    begins one: so it is told whether anything came of that.
+    """
+    return 1000 * entry_ttl_s + _META_LONGER_MS
 
 
 class RedisCache:
@@ -83,7 +93,8 @@ class RedisCache:
         self.local, self.gate, self._clustered = local, gate, clustered
         self._events = metrics.cache
         self._read, self._store = scripts["cache_read.v1"], scripts["cache_store.v1"]
-        self._move = scripts["tag_invalidate.v1"]
+        self._abandon, self._move = scripts["cache_abandon.v1"], scripts["tag_invalidate.v2"]
+        self._meta_ttl_ms = meta_ttl_ms(ttl_s)
         # One thread of a process waits for another process's load; the others wait for it.
         self._waiting = [threading.Lock() for _ in range(_STRIPES)]
 
@@ -134,10 +145,12 @@ class RedisCache:
         try:
             value = load()
         except BaseException:
-            # An epoch that is nobody's: refused, but the fill lease is free for the next caller.
-            self._keep(names, [token, 0, b"", ttl_ms, META_TTL_MS, "", b""])
+            # The next caller loads at once; and who asks for what is not there leaves no keys.
+            places = [names.meta, names.tags, names.fill]
+            with contextlib.suppress(CoordinationError):
+                self._client.call(Call(self._abandon, places, [token, _BEGUN_TTL_MS]))
             raise
-        asked: list[Arg] = [token, sequence, epoch, ttl_ms, META_TTL_MS, "\n".join(tags)]
+        asked: list[Arg] = [token, sequence, epoch, ttl_ms, self._meta_ttl_ms, "\n".join(tags)]
         if self._keep(names, [*asked, packed(value)]) and visit:
             visit.put(namespace, key, value, Loaded(sequence, tags, ttl_ms, len(value), epoch))
         return value
@@ -195,7 +208,7 @@ class RedisCache:
 
     def _moving(self, namespace: str, tags: Sequence[str]) -> Call:
         names = keys.cache(namespace, "")
-        args: list[Arg] = [secrets.token_hex(8), META_TTL_MS, MOST_TAGS, *tags]
+        args: list[Arg] = [secrets.token_hex(8), self._meta_ttl_ms, MOST_TAGS, *tags]
         return Call(self._move, [names.meta, names.tags], args)
 
     def _hit(self, visit: Visit | None, namespace: str, key: str, reply: Sequence[Any]) -> bytes:
@@ -218,7 +231,7 @@ class RedisCache:
 
     def _read_or_wait(self, namespace: str, key: str, token: str) -> Any:
         """One read; while another loads, some more, so that one load serves everybody."""
-        args: list[Arg] = [token, _FILL_LEASE_MS, secrets.token_hex(8), META_TTL_MS]
+        args: list[Arg] = [token, _FILL_LEASE_MS, secrets.token_hex(8), _BEGUN_TTL_MS]
         call = Call(self._read, keys.cache(namespace, key), args)
         reply = self._client.call(call)
         if reply[0] or reply[3]:

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from app.coordination import keys
-from app.coordination.cache import META_TTL_MS, MOST_TAGS, RELAY
+from app.coordination.cache import MOST_TAGS, meta_ttl_ms
 from app.coordination.client import ScriptClient
 from app.coordination.scan import keys_like
 from app.coordination.scripts import Arg, Call, ScriptRegistry
@@ -59,12 +59,16 @@ class EntryView:
 
 
 class CacheInspection:
-    """Looks at what one Redis caches. Every method raises CoordinationError without an answer."""
+    """Looks at what one Redis caches. Every method raises CoordinationError without an answer.
 
-    def __init__(self, client: ScriptClient, scripts: ScriptRegistry) -> None:
-        self._client = client
+    Args:
+        ttl_s: how long an entry lives at most, seconds.
+    """
+
+    def __init__(self, client: ScriptClient, scripts: ScriptRegistry, *, ttl_s: int) -> None:
+        self._client, self._meta_ttl_ms = client, meta_ttl_ms(ttl_s)
         self._inspect, self._forget = scripts["cache_inspect.v1"], scripts["cache_forget.v1"]
-        self._move = scripts["tag_invalidate.v1"]
+        self._move = scripts["tag_invalidate.v2"]
 
     def namespaces(self) -> list[NamespaceView]:
         """Every namespace, by name: looks at every entry there is."""
@@ -98,7 +102,7 @@ class CacheInspection:
         """Move tags, for every process; returns how many entries that made stale."""
         names = keys.cache(namespace, "")
         before = {each.key for each in self.entries(namespace) if each.valid}
-        args: list[Arg] = [secrets.token_hex(8), META_TTL_MS, MOST_TAGS, *tags]
+        args: list[Arg] = [secrets.token_hex(8), self._meta_ttl_ms, MOST_TAGS, *tags]
         self._client.call(Call(self._move, [names.meta, names.tags], args))
         return len(before - {each.key for each in self.entries(namespace) if each.valid})
 
@@ -109,8 +113,7 @@ class CacheInspection:
         """
         places = {each.meta: each for each in self._places(keys.cached()[0])}.values()
         calls = (Call(self._forget, [each.meta, each.tags], []) for each in places)
-        done = zip(places, self._ask(calls), strict=True)
-        return sum(forgot for each, forgot in done if each.namespace != RELAY)
+        return sum(self._ask(calls))
 
     def _views(self, namespace: str | None) -> list[NamespaceView]:
         meta, entries = keys.cached(namespace)
@@ -118,7 +121,7 @@ class CacheInspection:
         for pattern in (meta, entries):
             for key in keys_like(self._client, pattern):
                 place = keys.cached_of(key)
-                if place and place.namespace != RELAY:
+                if place:
                     mine = found[place._replace(key=None)]
                     mine.update([key] if place.key is not None else [])
         return self._viewed(found)
@@ -189,7 +192,7 @@ def _entry(key: str, said: Sequence[Any]) -> EntryView:
     return EntryView(
         key=(place and place.key) or "",
         sequence=sequence,
-        tags=tuple(tags.decode().split("\n")),
+        tags=tuple(tags.decode(errors="backslashreplace").split("\n")),
         valid=bool(valid),
         bytes=size,
         left_ms=left_ms,

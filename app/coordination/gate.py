@@ -7,8 +7,9 @@ not seen the records lately does not know what the cache should have been told.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+
+from app.coordination.clocks import since_boot
 
 LEFT_TO_WRITER_S = 1.0
 """For so long a record is nobody's business but its writer's."""
@@ -25,7 +26,7 @@ class Gate:
     `redis_lost`: it is shut because Redis cannot be told, rather than because nobody has looked.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, clock: Callable[[], float] = since_boot) -> None:
         self._clock = clock
         self._looked_at: float | None = None
         self._shut_until = -float("inf")
@@ -41,7 +42,7 @@ class Gate:
         return None if self._looked_at is None else self._clock() - self._looked_at
 
     def passed(self, began: float) -> None:
-        """A look that began then, monotonic seconds, was completed: Redis is told."""
+        """A look that began then, by `since_boot`, was completed: Redis is told."""
         if began >= self._shut_until:
             self._looked_at, self.redis_lost = began, False
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple
 import uuid_utils
 
 from app.coordination import forks, keys
+from app.coordination.clocks import since_boot
 from app.coordination.scripts import Arg, Call, Script
 
 _MOST_TOLD = 256
@@ -50,7 +50,7 @@ class Generation:
 
 
 class Held(NamedTuple):
-    """One entry. `until`: monotonic seconds; `size`: roughly, bytes."""
+    """One entry. `until`: by `since_boot`; `size`: roughly, bytes."""
 
     generation: Generation
     sequence: int
@@ -112,9 +112,15 @@ class LocalCache:
     def __len__(self) -> int:
         return len(self._held)
 
-    def visit(self, namespaces: Iterable[str]) -> Visit:
-        """What one request may read of these namespaces, once its questions are answered."""
-        return Visit(self, namespaces)
+    def visit(self, namespaces: Iterable[str], *, begun: Iterable[str] = ()) -> Visit:
+        """What one request may read of these namespaces, once its questions are answered.
+
+        Args:
+            begun: more of them, begun by the look where there are none: the asker's own, for
+                asking leaves keys. The others are begun by whoever misses an entry.
+        """
+        questions = [self.question(each, begin=True) for each in begun]
+        return Visit(self, [*questions, *map(self.question, namespaces)])
 
     def peek(self, namespace: str, key: str) -> Any:
         """An entry's value before anybody has judged it; None if there is none."""
@@ -127,7 +133,7 @@ class LocalCache:
             held = self._held.get((namespace, key))
             if held is None:
                 return None
-            fresh = held.generation is generation and held.until > time.monotonic()
+            fresh = held.generation is generation and held.until > since_boot()
             if not fresh or not generation.covers(held.sequence, held.tags):
                 self._drop((namespace, key))
                 self._on_bytes(self.bytes)
@@ -146,7 +152,7 @@ class LocalCache:
                 self._drop(next(iter(self._held)))
             self._on_bytes(self.bytes)
 
-    def question(self, namespace: str) -> Question:
+    def question(self, namespace: str, *, begin: bool = False) -> Question:
         with self._lock:
             known = self._generations.get(namespace)
             seen = known.seen if known else 0
@@ -156,17 +162,21 @@ class LocalCache:
             known.epoch if known else "",
             seen,
             _MOST_TOLD,
-            _new_epoch(),
+            _new_epoch() if begin else "",
             self._meta_ttl_ms,
         ]
         names = keys.cache(namespace, "")
         return Question(namespace, known, Call(self._script, [names.meta, names.tags], args))
 
-    def heard(self, question: Question, reply: Sequence[Any]) -> Generation:
-        """Take in what moved, and return the generation that the asking request may use."""
+    def heard(self, question: Question, reply: Sequence[Any]) -> Generation | None:
+        """Take in what moved; the generation that the asking request may use, None without one."""
         epoch, clock, floor, _, follows, *moved = reply
         with self._lock:
             known = question.known
+            if not epoch:
+                if self._generations.get(question.namespace) is known:
+                    self._end(question.namespace)
+                return None
             if not follows or known is None:
                 return self._begin(question.namespace, Generation(epoch, clock, floor))
             before = len(known.moved)
@@ -226,9 +236,8 @@ class Question(NamedTuple):
 class Visit:
     """One request's sight of some namespaces; none of them before an answer is `heard`."""
 
-    def __init__(self, local: LocalCache, namespaces: Iterable[str]) -> None:
-        self._local = local
-        self._questions = [local.question(each) for each in namespaces]
+    def __init__(self, local: LocalCache, questions: Sequence[Question]) -> None:
+        self._local, self._questions = local, questions
         self._told: dict[str, Generation] = {}
         self._asked = False
 
@@ -241,8 +250,11 @@ class Visit:
     def heard(self, replies: Sequence[Any]) -> None:
         """The answers to what was taken, in its order; an error among them answers nothing."""
         for question, reply in zip(self._questions, replies, strict=True):
+            generation = None
             if not isinstance(reply, Exception):
-                self._told[question.namespace] = self._local.heard(question, reply)
+                generation = self._local.heard(question, reply)
+            if generation is not None:
+                self._told[question.namespace] = generation
 
     def get(self, namespace: str, key: str) -> Any:
         """The value, as of this request or later; None where there is none."""
@@ -260,7 +272,7 @@ class Visit:
         generation = self._told.get(namespace)
         if generation is None or loaded.epoch not in (None, generation.epoch):
             return
-        until = time.monotonic() + loaded.ttl_ms / 1000
+        until = since_boot() + loaded.ttl_ms / 1000
         sequence, tags, size = loaded.sequence, tuple(loaded.tags), loaded.size
         self._local.put(namespace, key, Held(generation, sequence, tags, value, until, size))
 

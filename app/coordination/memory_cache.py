@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
+from app.coordination.clocks import since_boot
 from app.coordination.stale import Stale
 
 Load = Callable[[], bytes]
@@ -26,7 +26,7 @@ class MemoryCache:
         *,
         ttl_s: float = 5.0,
         most: int = 1_000,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = since_boot,
     ) -> None:
         self._ttl_s, self._most, self._clock = ttl_s, most, clock
         self._entries: OrderedDict[tuple[str, str], tuple[float, int, bytes]] = OrderedDict()

@@ -12,6 +12,8 @@ _AT_ONCE = 1_000
 def keys_like(client: ScriptClient, pattern: str) -> Iterator[str]:
     """Every key that matches, on every primary; one that comes or goes meanwhile may be missed.
 
+    One that is not UTF-8 is none of ours: its bytes are told as `\\xff`.
+
     Raises:
         CoordinationError: a primary gave no answer.
     """
@@ -22,7 +24,7 @@ def keys_like(client: ScriptClient, pattern: str) -> Iterator[str]:
         while True:
             command = ("SCAN", cursor, "MATCH", pattern, "COUNT", _AT_ONCE)
             ((at, page),) = client.on_node(node, [command])
-            yield from (key.decode() for key in page)
+            yield from (key.decode(errors="backslashreplace") for key in page)
             cursor = int(at)
             if cursor == 0:
                 break

@@ -231,7 +231,8 @@ class Outbox(Base):
 class Invalidation(Base):
     """What a change made stale, written with the change. Kept for as long as an entry may live.
 
-    `told` is the history of writes (a replication id) that has it; None until one does.
+    `told` is the history of writes (a replication id) that was last told of it; None until one was.
+    `told_before` is those that have it too, up to three, joined by spaces.
     `created_ms` is the database's clock.
     """
 
@@ -242,6 +243,7 @@ class Invalidation(Base):
     namespaces: Mapped[list[str]]
     tags: Mapped[list[str]]
     told: Mapped[str | None] = mapped_column(String(64))
+    told_before: Mapped[str | None] = mapped_column(String(128))
     created_ms: Mapped[int] = mapped_column(BigInteger)
 
 

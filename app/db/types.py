@@ -29,6 +29,11 @@ def new_id() -> UUID:
     return uuid_utils.compat.uuid7()
 
 
+def least_id(moment_ms: int) -> UUID:
+    """What no `new_id` of that moment or later is below. `moment_ms`: since the epoch."""
+    return UUID(int=max(0, moment_ms) << 80)
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment. Stored in UTC with microseconds; a naive value is a programming error.
 

@@ -20,6 +20,7 @@ from uuid import UUID
 import structlog
 
 from app.coordination import forks
+from app.coordination.clocks import since_boot
 from app.coordination.gate import LEFT_TO_WRITER_S, Gate
 from app.coordination.stale import Stale
 from app.coordination.ticker import Ticker
@@ -36,7 +37,7 @@ _LEFT_TO_WRITER_MS = int(LEFT_TO_WRITER_S * 1000)
 _PAGE = 500
 _PURGE_EVERY_S = 60.0
 _PURGED = 5_000  # at once
-_KEPT_LONGER_MS = 60_000
+_KEPT_LONGER_MS = 120_000
 _log = structlog.get_logger(__name__)
 
 
@@ -72,7 +73,7 @@ class Relay:
         self._ticker = Ticker("relay")
         self._closed = False
         self._history = ""
-        self._purged_at = time.monotonic()
+        self._purged_at = -float("inf")
         self.begin_afresh()
         forks.in_child(self)
 
@@ -108,7 +109,7 @@ class Relay:
             CoordinationError: Redis gave no answer.
             DatabaseUnavailable: the outbox cannot be read.
         """
-        began = time.monotonic()
+        began = since_boot()
         assert self._cache is not None
         self._history = history = self._cache.history()
         self._mark_told()
@@ -136,7 +137,7 @@ class Relay:
 
     def _passed(self, began: float) -> None:
         self._gate.passed(began)
-        self._checked.set(time.time() - (time.monotonic() - began))
+        self._checked.set(time.time() - (since_boot() - began))
         self._see_untold(0)
 
     def _see_untold(self, count: int) -> None:
@@ -174,7 +175,11 @@ class Relay:
     def _read(self, history: str) -> list[Pending]:
         with self._db.read() as session:
             return invalidations.pending(
-                session, history=history, least_age_ms=_LEFT_TO_WRITER_MS, limit=_PAGE
+                session,
+                history=history,
+                least_age_ms=_LEFT_TO_WRITER_MS,
+                most_age_ms=self._kept_ms,
+                limit=_PAGE,
             )
 
     def _tell(self, found: Sequence[Pending]) -> bool:

@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("namespaces", _LIST, nullable=False),
         sa.Column("tags", _LIST, nullable=False),
         sa.Column("told", sa.String(64), nullable=True),
+        sa.Column("told_before", sa.String(128), nullable=True),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_invalidations")),
     )

@@ -128,14 +128,14 @@ def test_a_new_script_is_refused_then_pinned_then_verified(tmp_path: Path) -> No
     for name in ("app", "lua"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.pyc"))
     shutil.copy(ROOT / "wsgi.py", tmp_path)
-    neighbour = (tmp_path / "lua" / "tag_invalidate.v1.lua").read_text()
-    changed = neighbour.replace("tag_invalidate v1", "tag_invalidate v2")
-    (tmp_path / "lua" / "tag_invalidate.v2.lua").write_text(changed)
+    neighbour = (tmp_path / "lua" / "tag_invalidate.v2.lua").read_text()
+    changed = neighbour.replace("tag_invalidate v2", "tag_invalidate v3")
+    (tmp_path / "lua" / "tag_invalidate.v3.lua").write_text(changed)
 
     refused = _flask(tmp_path, "lua", "verify")
     assert refused.returncode == 1
-    assert "tag_invalidate.v2: not in manifest.json; pin it with" in refused.stderr
-    assert _flask(tmp_path, "lua", "pin").stdout == "pinned tag_invalidate.v2\n"
+    assert "tag_invalidate.v3: not in manifest.json; pin it with" in refused.stderr
+    assert _flask(tmp_path, "lua", "pin").stdout == "pinned tag_invalidate.v3\n"
     assert _flask(tmp_path, "lua", "verify").stdout == f"{len(SCRIPTS) + 1} scripts, as pinned.\n"
 
 

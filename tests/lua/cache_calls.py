@@ -26,7 +26,7 @@ def sync(
     server: ScriptServer, known: bytes = b"", seen: int = 0, *, most: int = 256, epoch: str = "e1"
 ) -> Synced:
     args = (known, seen, most, epoch, META_TTL)
-    reply: list[Any] = server.run("cache_sync.v1", [NAMES.meta, NAMES.tags], *args)
+    reply: list[Any] = server.run("cache_sync.v2", [NAMES.meta, NAMES.tags], *args)
     epoch_, clock, floor, replid, follows, *moved = reply
     told = dict(zip(moved[::2], moved[1::2], strict=True))
     return Synced(epoch_, clock, floor, replid, follows, told)
@@ -44,4 +44,4 @@ def store(server: ScriptServer, miss: Any, value: str, *, tags: str = "a", token
 
 def invalidate(server: ScriptServer, *tags: str, most: int = 1_000, epoch: str = "e2") -> int:
     names = [NAMES.meta, NAMES.tags]
-    return int(server.run("tag_invalidate.v1", names, epoch, META_TTL, most, *tags)[0])
+    return int(server.run("tag_invalidate.v2", names, epoch, META_TTL, most, *tags)[0])

@@ -44,7 +44,7 @@ class NeverStale(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.server.empty()
-        script = ScriptRegistry.from_folder()["cache_sync.v1"]
+        script = ScriptRegistry.from_folder()["cache_sync.v2"]
         self.processes = [
             Process(self.faults.local(script, meta_ttl_ms=META_TTL)) for _ in range(2)
         ]
@@ -65,7 +65,7 @@ class NeverStale(RuleBasedStateMachine):
     def the_cache_is_told(self, which: int, process: int, most: int) -> None:
         tag, version = self.untold.pop(which % len(self.untold))
         args = (f"e{next(numbers)}", META_TTL, most, tag)
-        sequence, _ = self._run("tag_invalidate.v1", [NAMES.meta, NAMES.tags], *args)
+        sequence, _ = self._run("tag_invalidate.v2", [NAMES.meta, NAMES.tags], *args)
         self.told[tag] = max(self.told[tag], version)
         known = self.processes[process].local._generations.get(NAMESPACE)
         if self.faults.own_moves_seen and known:
@@ -74,12 +74,12 @@ class NeverStale(RuleBasedStateMachine):
     @rule(tag=TAGS)
     def it_is_told_again(self, tag: str) -> None:
         args = (f"e{next(numbers)}", META_TTL, 100, tag)
-        self._run("tag_invalidate.v1", [NAMES.meta, NAMES.tags], *args)
+        self._run("tag_invalidate.v2", [NAMES.meta, NAMES.tags], *args)
 
     @rule()
     def others_tags_push_ours_out(self) -> None:
         args = (f"e{next(numbers)}", META_TTL, 1, f"other{next(numbers)}")
-        self._run("tag_invalidate.v1", [NAMES.meta, NAMES.tags], *args)
+        self._run("tag_invalidate.v2", [NAMES.meta, NAMES.tags], *args)
 
     @rule(tag=TAGS, process=PROCESSES, most=st.sampled_from([1, 100]))
     def a_write_is_committed_and_told(self, tag: str, process: int, most: int) -> None:
@@ -178,6 +178,15 @@ class NeverStale(RuleBasedStateMachine):
         if self._run("cache_store.v1", [*keys.cache(NAMESPACE, load.key)], *args):
             loaded = Loaded(load.sequence, tags, META_TTL, 100, load.epoch)
             load.request.visit.put(NAMESPACE, load.key, value, loaded)
+
+    @rule(process=PROCESSES)
+    def loaders_fail(self, process: int) -> None:
+        """And take the namespace back, whoever stored there: a loss like any other."""
+        for load in self.processes[process].loads:
+            names = keys.cache(NAMESPACE, load.key)
+            places = [names.meta, names.tags, names.fill]
+            self._run("cache_abandon.v1", places, load.token, META_TTL)
+        self.processes[process].loads = []
 
     @rule(process=PROCESSES, tag=TAGS, lost=st.sampled_from(["nothing", "tag", "everything"]))
     def a_load_is_overtaken(self, process: int, tag: str, lost: str) -> None:

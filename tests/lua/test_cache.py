@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from unittest.mock import ANY
 
+import pytest
+
 from app.coordination import keys
 from tests.lua.conftest import ScriptServer
 from tests.support.waiting import eventually
@@ -34,7 +36,21 @@ def store(
 
 def invalidate(server: ScriptServer, *tags: str, most: int = 100, epoch: str = "e2") -> int:
     names = [NAMES.meta, NAMES.tags]
-    return int(server.run("tag_invalidate.v1", names, epoch, META_TTL, most, *tags)[0])
+    return int(server.run("tag_invalidate.v2", names, epoch, META_TTL, most, *tags)[0])
+
+
+@pytest.mark.parametrize("wrong", ["meta", "tags"])
+def test_what_is_of_a_wrong_type_is_deleted_by_an_invalidation_that_begins_anew(
+    server: ScriptServer, wrong: str
+) -> None:
+    miss = read(server)
+    store(server, miss, "old")
+    name = getattr(NAMES, wrong)
+    server.do("DEL", name)
+    server.do("RPUSH", name, "not ours")
+    assert invalidate(server, "b", epoch="e9") == 1
+    assert (server.do("TYPE", NAMES.meta), server.do("TYPE", NAMES.tags)) == (b"hash", b"zset")
+    assert read(server) == [0, 1, b"e9", 1]
 
 
 def test_a_miss_then_a_store_then_a_hit(server: ScriptServer) -> None:

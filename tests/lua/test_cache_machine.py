@@ -43,19 +43,19 @@ FAULTS = {
         {"cache_read.v1": [("meta[4] == replid and ", "")]}
     ),
     "a look that takes every epoch for its own": Faults(
-        {"cache_sync.v1": [("epoch ~= ARGV[1] or ", "")]}
+        {"cache_sync.v2": [("epoch ~= ARGV[1] or ", "")]}
     ),
     "a look that does not miss the tags": Faults(
-        {"cache_sync.v1": [(" and redis.call('ZSCORE', KEYS[2], '!' .. epoch)", "")]}
+        {"cache_sync.v2": [(" and redis.call('ZSCORE', KEYS[2], '!' .. epoch)", "")]}
     ),
     "a look at another server's history": Faults(
-        {"cache_sync.v1": [("meta[4] == replid and ", "")]}
+        {"cache_sync.v2": [("meta[4] == replid and ", "")]}
     ),
     "an invalidation that does not raise the clock": Faults(
-        {"tag_invalidate.v1": [("'clock', 1)", "'clock', 0)")]}
+        {"tag_invalidate.v2": [("'clock', 1)", "'clock', 0)")]}
     ),
     "a pruning that does not raise the floor": Faults(
-        {"tag_invalidate.v1": [("redis.call('HSET', KEYS[1], 'floor', last[2])", "")]}
+        {"tag_invalidate.v2": [("redis.call('HSET', KEYS[1], 'floor', last[2])", "")]}
     ),
     "what moved is heard and not merged": Faults(local=NotMerging),
     "an invalidation of one's own moves what was seen": Faults(own_moves_seen=True),

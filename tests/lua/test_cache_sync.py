@@ -21,6 +21,20 @@ def test_an_empty_server_begins_the_epoch_that_was_offered(server: ScriptServer)
     assert sync(server, said.epoch).follows == 1
 
 
+def test_asked_to_begin_none_it_says_so_and_leaves_no_keys(server: ScriptServer) -> None:
+    for known in (b"", b"e1"):
+        said = sync(server, known, epoch="")
+        assert (said.epoch, said.clock, said.floor, said.follows) == (b"", 0, 0, 0)
+        assert said.replid
+    assert server.do("EXISTS", NAMES.meta, NAMES.tags) == 0
+
+
+def test_asked_to_begin_none_it_tells_of_the_one_there_is(server: ScriptServer) -> None:
+    invalidate(server, "a", epoch="e1")
+    assert sync(server, epoch="")[:3] == (b"e1", 1, 0)
+    assert sync(server, b"e1", 0, epoch="").moved == {b"a": 1}
+
+
 def test_it_tells_what_moved_after_what_was_seen_and_nothing_before(server: ScriptServer) -> None:
     for tag in ("a", "b", "a", "c"):
         invalidate(server, tag, epoch="e1")
@@ -108,7 +122,7 @@ def test_the_history_that_it_names_is_the_one_that_an_invalidation_names(
     server: ScriptServer,
 ) -> None:
     names = [NAMES.meta, NAMES.tags]
-    _, replid = server.run("tag_invalidate.v1", names, "e1", META_TTL, 10, "a")
+    _, replid = server.run("tag_invalidate.v2", names, "e1", META_TTL, 10, "a")
     assert sync(server, b"e1", 0).replid == replid
     assert sync(server, b"e1", 1).replid == replid
     assert server.do("HGET", NAMES.meta, "replid") == replid

@@ -38,7 +38,7 @@ class NotingChanges(Changes):
 
 
 class UnjudgedCache(LocalCache):
-    def heard(self, question: Question, reply: Sequence[Any]) -> Generation:
+    def heard(self, question: Question, reply: Sequence[Any]) -> Generation | None:
         return question.known or super().heard(question, reply)
 
 

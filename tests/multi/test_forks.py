@@ -17,14 +17,16 @@ def faults(valkey: Valkey, *planted: str) -> list[str]:
 
 
 def told(module: str, *args: str) -> list[str]:
-    """What a process that forks says went wrong."""
+    """What a process that forks says went wrong, or how it died of what it shared."""
     ran = subprocess.run(
         [sys.executable, "-m", f"tests.multi.{module}", *args],
         capture_output=True,
         text=True,
         timeout=60,
-        check=True,
+        check=False,
     )
+    if ran.returncode != 0:
+        return [f"exit code {ran.returncode}: {ran.stderr}"]
     found: list[str] = json.loads(ran.stdout.splitlines()[-1])
     return found
 

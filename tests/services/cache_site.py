@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Self
+from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from app.coordination.client import ScriptClient, from_url
+from app.coordination.clocks import since_boot
 from app.coordination.gate import Gate
 from app.coordination.stale import Stale
 from app.db import invalidations
@@ -35,7 +36,7 @@ class Site:
         self._client = ScriptClient(
             purpose="cache", topology=topology, options=options, timeout_s=5, metrics=self.metrics
         )
-        self.gate = Gate(clock=lambda: time.monotonic() + self.ahead_s)
+        self.gate = Gate(clock=lambda: since_boot() + self.ahead_s)
         self.cache = shared_cache(self._client, self.metrics, gate=self.gate)
         self.changes = Changes(db, self.cache, self.gate)
         self.relay = Relay(
@@ -73,9 +74,19 @@ def outbox(db: Database) -> list[str | None]:
 
 
 def age(db: Database, ms: int = 1_500) -> None:
-    """All records are that much older now."""
+    """All records are that much older now, by the database's clock."""
     with db.write() as session:
         session.execute(update(Invalidation).values(created_ms=Invalidation.created_ms - ms))
+
+
+def age_of_writers(db: Database, ms: int) -> None:
+    """And by their writers' clocks."""
+    table = Invalidation.metadata.tables["invalidations"]
+    moved = update(table).where(table.c.id == bindparam("was")).values(id=bindparam("now"))
+    with db.write() as session:
+        ids = session.scalars(select(Invalidation.id)).all()
+        earlier = [{"was": each, "now": UUID(int=each.int - (ms << 80))} for each in ids]
+        session.connection().execute(moved, earlier)
 
 
 def record(db: Database, count: int = 1) -> None:

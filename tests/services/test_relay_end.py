@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
+import pytest
+
 from app.db.engine import Database
-from tests.services.cache_site import ENTRY_TTL_S, Site, age, outbox, record
+from tests.services.cache_site import ENTRY_TTL_S, Site, age, age_of_writers, outbox, record
+
+KEPT_MS = ENTRY_TTL_S * 1_000 + 120_000
 
 
 def test_closing_marks_what_was_told_and_looks_no_more(site: Site) -> None:
@@ -23,16 +30,45 @@ def test_closing_without_the_database_is_no_error_and_loses_nothing(
     assert len(site.changes.take_told()) == 1
 
 
-def test_records_are_deleted_when_no_entry_can_be_older_and_untold_ones_never(site: Site) -> None:
+def test_records_are_deleted_when_no_entry_can_be_older_told_or_not(site: Site) -> None:
     site.change()
     site.ready()
     record(site.db)
-    age(site.db, ENTRY_TTL_S * 1_000 + 59_000)
+    grow_old(site, KEPT_MS - 1_000)
     purge(site)
-    assert len(outbox(site.db)) == 2
-    age(site.db, 1_500)
+    assert outbox(site.db) == [site.cache.history(), None]
+    grow_old(site, 1_500)
     purge(site)
-    assert outbox(site.db) == [None]
+    assert outbox(site.db) == []
+
+
+def test_what_no_entry_can_be_old_enough_for_is_not_told_before_the_gate_opens(site: Site) -> None:
+    record(site.db, 1_203)
+    grow_old(site, KEPT_MS + 1_000)
+    record(site.db)
+    age(site.db)
+    assert site.relay.look()
+    assert (site.told(), site.gate.is_open) == (1, True)
+    assert outbox(site.db) == [None] * 1_203 + [site.cache.history()]
+
+
+@pytest.mark.parametrize("whose", [age, age_of_writers])
+def test_a_clock_that_jumped_ahead_alone_ends_no_record(
+    site: Site, whose: Callable[[Database, int], None]
+) -> None:
+    record(site.db)
+    age(site.db)
+    whose(site.db, KEPT_MS + 1_000)
+    purge(site)
+    assert site.relay.look()
+    assert outbox(site.db) == [site.cache.history()]
+
+
+def test_a_process_that_begins_deletes_at_its_first_look(site: Site) -> None:
+    record(site.db)
+    grow_old(site, KEPT_MS + 1_000)
+    assert site.relay._turn() is not None
+    assert outbox(site.db) == []
 
 
 def test_a_minutes_records_of_a_busy_day_are_deleted_as_fast_as_they_come(site: Site) -> None:
@@ -40,7 +76,7 @@ def test_a_minutes_records_of_a_busy_day_are_deleted_as_fast_as_they_come(site: 
     record(site.db, 5_200)
     age(site.db)
     site.ready()
-    age(site.db, ENTRY_TTL_S * 1_000 + 60_000)
+    grow_old(site, KEPT_MS)
     purge(site)
     assert len(outbox(site.db)) == 200
     site.relay._purge()
@@ -50,6 +86,11 @@ def test_a_minutes_records_of_a_busy_day_are_deleted_as_fast_as_they_come(site: 
     assert outbox(site.db) == [None]
 
 
+def grow_old(site: Site, ms: int) -> None:
+    age(site.db, ms)
+    age_of_writers(site.db, ms)
+
+
 def purge(site: Site) -> None:
-    site.relay._purged_at -= 60.0
+    site.relay._purged_at = time.monotonic() - 60.0
     site.relay._purge()

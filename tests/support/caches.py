@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from app.coordination.absent import Scripting
-from app.coordination.cache import META_TTL_MS, RedisCache
+from app.coordination.cache import RedisCache, meta_ttl_ms
 from app.coordination.client import ScriptClient, from_url
 from app.coordination.gate import Gate
 from app.coordination.local_cache import LocalCache, Visit, begin_visit
@@ -16,6 +16,7 @@ from app.coordination.stale import Stale
 from app.metrics import Metrics
 
 SCRIPTS = ScriptRegistry.from_folder()
+TTL_S = 30
 HOME = "project:1"
 TASKS = Stale((HOME,), ("tasks",))
 
@@ -26,9 +27,9 @@ def shared_cache(client: Scripting, metrics: Metrics, *, gate: Gate | None = Non
         client,
         SCRIPTS,
         metrics,
-        ttl_s=30,
+        ttl_s=TTL_S,
         fallback=MemoryCache(),
-        local=LocalCache(SCRIPTS["cache_sync.v1"], meta_ttl_ms=META_TTL_MS),
+        local=LocalCache(SCRIPTS["cache_sync.v2"], meta_ttl_ms=meta_ttl_ms(TTL_S)),
         gate=gate or open_gate(),
     )
 

@@ -34,7 +34,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 @pytest.fixture
 def inspection(place: Place) -> CacheInspection:
-    return CacheInspection(place.client(), SCRIPTS)
+    return CacheInspection(place.client(), SCRIPTS, ttl_s=30)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_each_namespace_is_told_with_what_is_in_it(
         fill(cache, "project:1", key, b"12345", tag)
     fill(cache, "project:2", "a")
     cache.forget([Stale(("project:1", "project:3"), ("u",))])
-    cache.history()  # leaves a namespace that is nobody's
+    cache.history()  # leaves nothing
     views = [view.as_dict() for view in inspection.namespaces()]
     epochs = [view.pop("epoch") for view in views]
     assert len(set(epochs)) == 3
@@ -140,7 +140,7 @@ def test_everything_made_stale_is_a_miss_in_every_process_that_held_it(
 
 def test_without_an_answer_every_look_says_so(valkey: Valkey) -> None:
     with Place.on(valkey) as place:
-        inspection = CacheInspection(place.client(), SCRIPTS)
+        inspection = CacheInspection(place.client(), SCRIPTS, ttl_s=30)
         valkey.kill()
         for look in (
             inspection.namespaces,

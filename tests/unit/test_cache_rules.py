@@ -172,6 +172,7 @@ def test_rule_6_an_invalidation_of_ones_own_does_not_move_what_was_seen(
 ) -> None:
     """Planted, it does: the other's, which it overtook, is never heard of."""
     here, there = processes
+    there.read()
     with visiting(here.visit()):
         here.read()
     here.value = 1
@@ -187,6 +188,7 @@ def test_rule_6_l1_is_read_without_a_round_trip_of_its_own_and_never_after_a_mov
     processes: tuple[Process, Process],
 ) -> None:
     here, there = processes
+    here.read()
     for value in range(3):
         here.value = value
         with visiting(here.visit()):
@@ -199,6 +201,7 @@ def test_rule_6_a_request_that_did_not_look_reads_nothing_of_l1(
     processes: tuple[Process, Process],
 ) -> None:
     here, there = processes
+    there.read()
     with visiting(here.visit()):
         here.read()
     here.value = 1

@@ -13,7 +13,7 @@ from app.coordination.local_cache import Generation, Loaded, LocalCache, Visit
 from app.coordination.scripts import ScriptRegistry
 from tests.support.waiting import eventually
 
-SCRIPT = ScriptRegistry.from_folder()["cache_sync.v1"]
+SCRIPT = ScriptRegistry.from_folder()["cache_sync.v2"]
 HOME = "project:1"
 LONG_MS = 60_000
 

@@ -10,12 +10,12 @@ from app.coordination.scripts import ScriptRegistry
 
 def _proposed(cache: LocalCache) -> str:
     """The epoch that a namespace would begin with, if it has none."""
-    (call,) = cache.visit(["project:1"]).take_calls()
+    (call,) = cache.visit([], begun=["project:1"]).take_calls()
     return str(call.args[3])
 
 
 def test_a_forked_child_proposes_epochs_of_its_own() -> None:
-    cache = LocalCache(ScriptRegistry.from_folder()["cache_sync.v1"], meta_ttl_ms=60_000)
+    cache = LocalCache(ScriptRegistry.from_folder()["cache_sync.v2"], meta_ttl_ms=60_000)
     before = _proposed(cache)  # from here on, parent and child have the same random state
     read, write = os.pipe()
     child = os.fork()

@@ -1,4 +1,4 @@
--- tag_invalidate v1 - make every entry that carries one of these tags a miss, however many there are
+-- tag_invalidate v2 - make every entry that carries one of these tags a miss, however many there are
 --
 -- KEYS[1] hash tf:1:{<namespace>}:meta  epoch, clock (sequence), floor, replid
 -- KEYS[2] zset tf:1:{<namespace>}:tags  tag by the sequence it last moved at; '!<epoch>' at 0
@@ -13,6 +13,8 @@
 -- Clock: none; the order is the sequence's
 -- Atomic because: a reader between the clock and the tags would store an old value under the new
 --   sequence. Cost: O(tags), whatever the number of entries.
+-- What is of a wrong type is deleted, and a new epoch begins: else it could never be told, and what
+--   is not told keeps every process from believing what is cached
 -- Pruning raises the floor: entries loaded before a tag that is no longer remembered are misses
 local function replication_id()
   local info = redis.pcall('INFO', 'replication')
@@ -21,9 +23,10 @@ local function replication_id()
 end
 
 local replid = replication_id()
-local meta = redis.call('HMGET', KEYS[1], 'epoch', 'replid')
+local meta = redis.pcall('HMGET', KEYS[1], 'epoch', 'replid')
 local epoch = meta[1]
-if not (epoch and meta[2] == replid and redis.call('ZSCORE', KEYS[2], '!' .. epoch)) then
+local named = epoch and meta[2] == replid and redis.pcall('ZSCORE', KEYS[2], '!' .. epoch)
+if type(named) ~= 'string' then
   epoch = ARGV[1]
   redis.call('DEL', KEYS[1], KEYS[2])
   redis.call('HSET', KEYS[1], 'epoch', epoch, 'clock', 0, 'floor', 0, 'replid', replid)
