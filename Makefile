@@ -12,7 +12,7 @@ bin := .venv/bin
 pip := $(bin)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev run test check lua-check bench soak clean
+.PHONY: help install dev run test check lua-check openapi bench soak clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ lua-check:
 	@if command -v luacheck >/dev/null; then luacheck --quiet --no-color lua; \
 	elif [ "$$CI" = true ]; then echo "luacheck is needed in CI: apt-get install lua-check" >&2; exit 1; \
 	else echo "luacheck skipped: not installed (Debian: apt-get install lua-check)"; fi
+
+openapi: .venv/runtime.stamp ## renew docs/openapi.json, which clients of the last release know
+	$(bin)/python -m flask --app wsgi openapi docs/openapi.json
 
 bench: .venv/dev.stamp ## every benchmark, one JSON line each
 	@for file in $$(grep -l __main__ benchmarks/*.py); do \

@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
+from gunicorn import util
 from gunicorn.workers.gthread import ThreadWorker
 
 from app.cli.attach import REDIS_VARIABLES
@@ -64,6 +65,24 @@ class Worker(ThreadWorker):
                 raise
 
 
+def _write_problem(sock: socket.socket, status: int, reason: str, _message: str) -> None:
+    """gunicorn's own answer to what it cannot read, in the shape of all of ours.
+
+    Its message repeats what was sent, and its page is HTML.
+    """
+    from app.api import problems
+
+    body = problems.unreadable(status)
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nCache-Control: no-store\r\n"
+        f"Content-Type: {problems.CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    util.write_nonblock(sock, head.encode("latin-1") + body)
+
+
+util.write_error = _write_problem
+
+
 def _address() -> str:
     host = os.environ.get("HOST") or "127.0.0.1"
     port = _whole("PORT", 8000, most=65_535)
@@ -86,6 +105,11 @@ keepalive = 75
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 # Its default path is one for the whole user: two instances would collide on it.
 control_socket_disable = True
+
+# Bytes of the request line, headers, and bytes of each: beyond them 414 or 431.
+limit_request_line = 4_094
+limit_request_fields = 64
+limit_request_field_size = 8_190
 
 # A client must not choose where the application believes to be mounted.
 forwarder_headers = ""

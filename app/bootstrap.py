@@ -19,7 +19,8 @@ from app import logs
 from app.config import Settings
 from app.coordination import deployment, forks, purposes
 from app.coordination.absent import Scripting
-from app.coordination.cache import RedisCache, meta_ttl_ms
+from app.coordination.cache import RedisCache
+from app.coordination.cache_calls import meta_ttl_ms
 from app.coordination.cron import CronClaims
 from app.coordination.deny_memo import DenyMemo
 from app.coordination.fleet import Fleet
@@ -39,7 +40,9 @@ from app.services.access_tokens import AccessTokenService
 from app.services.accounts import AccountService
 from app.services.admin import AdminService
 from app.services.changes import Changes
+from app.services.committed_cache import CommittedCache
 from app.services.export import ExportService
+from app.services.idempotency import Idempotency
 from app.services.imports import ImportService
 from app.services.issuing import Lifetimes
 from app.services.limit_rules import LimitRules
@@ -80,6 +83,7 @@ class Container:
     shared: RedisCache | None
     gate: Gate
     changes: Changes
+    idempotency: Idempotency
     relay: Relay
     accounts: AccountService
     own_account: OwnAccountService
@@ -164,6 +168,7 @@ def build(settings: Settings) -> Container:
     accounts = AccountService(
         db, changes, passwords, settings.session_ttl_s, settings.access_ttl_s, greet=recovery.greet
     )
+    committed = CommittedCache(db, cache)
     local = shared.local if shared else None
     fleet = Fleet(redis.limiter, scripts, identity=identity)
     return Container(
@@ -182,6 +187,7 @@ def build(settings: Settings) -> Container:
         shared=shared,
         gate=gate,
         changes=changes,
+        idempotency=Idempotency(db, changes),
         relay=Relay(db, shared, changes, gate, metrics, entry_ttl_s=settings.cache_ttl_s),
         accounts=accounts,
         own_account=OwnAccountService(db, changes, passwords),
@@ -196,8 +202,8 @@ def build(settings: Settings) -> Container:
         admin=AdminService(db, changes),
         tokens=Tokens(accounts, local, gate),
         projects=ProjectService(db, changes),
-        tasks=TaskService(db, changes, cache),
-        stats=StatsService(db, cache),
+        tasks=TaskService(db, changes, committed),
+        stats=StatsService(db, committed),
         imports=ImportService(db, changes),
         sweep=SweepService(changes),
     )

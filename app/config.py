@@ -31,6 +31,7 @@ from app.config_values import (
     NetworkList,
     Node,
     NodeList,
+    OriginList,
     RedisUrl,
     RedisUrlList,
     SmtpUrl,
@@ -129,6 +130,9 @@ class Settings(BaseModel):
     )
     trusted_proxies: NetworkList | None = _var(
         "TRUSTED_PROXIES", None, "networks joined by ',', such as 10.0.0.0/8,192.168.1.7"
+    )
+    cors_origins: OriginList | None = _var(
+        "CORS_ORIGINS", None, "origins joined by ',', such as https://app.example.com, or *"
     )
 
     passwords_at_once: int = _var("PASSWORDS_AT_ONCE", 4, "a whole number, 1 to 64", ge=1, le=64)

@@ -16,6 +16,9 @@ _LIMIT = re.compile(
     re.ASCII,
 )
 
+# As browsers write it: lower case, no path, no port that the scheme implies.
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?", re.ASCII)
+
 
 def _split(url: str) -> SplitResult:
     if url.strip() != url:
@@ -87,6 +90,13 @@ def _networks(value: str) -> str:
     return value
 
 
+def _origins(value: str) -> str:
+    origins = [each.strip() for each in value.split(",")]
+    if origins != ["*"] and not all(map(_ORIGIN.fullmatch, origins)):
+        raise ValueError("not a list of origins")
+    return ",".join(origins)
+
+
 def listed(urls: str) -> list[str]:
     """The URLs of a list; a comma inside a password does not part them."""
     return re.split(r",(?=\w+://)", urls)
@@ -105,6 +115,7 @@ LimitList = Annotated[str, AfterValidator(limit_list)]
 RedisUrlList = Annotated[str, AfterValidator(_redis_urls)]
 Node = Annotated[str, AfterValidator(_node)]
 NetworkList = Annotated[str, AfterValidator(_networks)]
+OriginList = Annotated[str, AfterValidator(_origins)]
 NodeList = Annotated[str, AfterValidator(_nodes)]
 
 REDIS_URL_TAKES = "redis://, rediss:// or unix://, such as redis://user:password@host:6379/0"

@@ -123,7 +123,7 @@ class Metrics:
         )
         self.cache_l1_bytes = Gauge(
             "taskflow_cache_l1_bytes",
-            "Values that this process holds of the shared cache.",
+            "What this process holds of the shared cache, keys and all.",
             registry=self.registry,
             multiprocess_mode="livesum",
         )

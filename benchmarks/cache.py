@@ -21,7 +21,7 @@ import orjson
 import redis
 
 from app.coordination import keys
-from app.coordination.cache import meta_ttl_ms
+from app.coordination.cache_calls import meta_ttl_ms
 from app.coordination.local_cache import current_visit
 from app.coordination.rate_limit import RedisRates
 from app.coordination.rates import Limit
@@ -240,7 +240,7 @@ def _hits(ours: Ours, namespace: str, entries: int) -> int:
 
 def _invalidate(ours: Ours, namespace: str) -> None:
     change = Stale((namespace,), ("tag",))
-    assert ours.cache.forget([change])[change] is not None
+    assert ours.cache.invalidate([change])[change] is not None
 
 
 def _seconds(work: Any) -> float:

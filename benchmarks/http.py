@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from tests.support.redis_servers import Valkey
 ROUNDS, REQUESTS, CONNECTIONS = 15, 1_000, 16
 WORKERS, THREADS = 2, 8
 TASKS, COUNTED = 20, 500
-_PASSWORD = "correct horse battery"
+PASSWORD = "correct horse battery"
 
 
 class BareFlask(Gunicorn):
@@ -59,8 +59,14 @@ class Load:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
 
-    def run(self, port: int, request: str, *, connections: int, count: int) -> dict[str, Any]:
-        """Seconds of the whole (`whole`) and of each request (`each`)."""
+    def run(
+        self, port: int, request: str | Sequence[str], *, connections: int, count: int
+    ) -> dict[str, Any]:
+        """Seconds of the whole (`whole`) and of each request (`each`).
+
+        Args:
+            request: what all connections send, or what each of them does; see `workers.http_load`.
+        """
         asked = {"port": port, "request": request, "connections": connections, "count": count}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -131,22 +137,22 @@ def _served(url: str, folder: Path) -> Iterator[dict[str, tuple[Gunicorn, str]]]
 def _with_tasks(base_url: str) -> tuple[str, str]:
     """The path of a project's list of 20 tasks, and the value of the Authorization header."""
     api = f"{base_url}/api/v1"
-    who = {"email": "bench@example.com", "password": _PASSWORD}
-    _made(f"{api}/accounts", {**who, "name": "Bench"})
-    token = f"Bearer {_made(f'{api}/sessions', who)['token']}"
-    project = _made(f"{api}/projects", {"name": "Bench"}, token)["id"]
+    who = {"email": "bench@example.com", "password": PASSWORD}
+    made(f"{api}/accounts", {**who, "name": "Bench"})
+    token = f"Bearer {made(f'{api}/sessions', who)['token']}"
+    project = made(f"{api}/projects", {"name": "Bench"}, token)["id"]
     path = f"/api/v1/projects/{project}/tasks"
     for number in range(TASKS):
         task = {"title": f"Task number {number}", "description": "What is to be done. " * 3}
-        _made(base_url + path, {**task, "due_at": "2031-05-01T12:00:00Z"}, token)
+        made(base_url + path, {**task, "due_at": "2031-05-01T12:00:00Z"}, token)
     return path, token
 
 
-def _made(address: str, body: Mapping[str, str], token: str = "") -> dict[str, Any]:
+def made(address: str, body: Mapping[str, str], token: str = "") -> dict[str, Any]:
     response = requests.post(address, json=body, headers={"Authorization": token}, timeout=10)
     assert response.status_code in (200, 201), response.text
-    made: dict[str, Any] = response.json()
-    return made
+    found: dict[str, Any] = response.json()
+    return found
 
 
 def _check(served: Mapping[str, tuple[Gunicorn, str]], token: str, tasks: Any) -> None:
@@ -191,7 +197,7 @@ def _metric(server: Gunicorn, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
-def _cpu_s(server: Gunicorn) -> float:
+def cpu_s(server: Gunicorn) -> float:
     """Processor seconds that the server has used so far, all its processes together."""
     master = psutil.Process(server.pid)
     times = [each.cpu_times() for each in (master, *master.children())]
@@ -208,9 +214,9 @@ def _compared(
     alone: dict[str, list[float]] = {name: [] for name in served}
     for number in range(rounds + 1):
         for name, (server, request) in served.items():
-            before = _cpu_s(server)
+            before = cpu_s(server)
             full = load.run(server.port, request, connections=CONNECTIONS, count=count)
-            used = _cpu_s(server) - before
+            used = cpu_s(server) - before
             single = load.run(server.port, request, connections=1, count=count // 10)
             if number:
                 rates[name].append(count / full["whole"])

@@ -22,14 +22,14 @@ LIMITS = "4000000/minute;6000000/hour;9000000/day"
 
 def bare_flask() -> Flask:
     """A route, and nothing else."""
-    app = _new()
+    app = new_peer()
     app.get("/tasks")(_answer(_tasks()))
     return app
 
 
 def assembled_stack() -> Flask:
     """Flask-Limiter's moving windows with headers, and Flask-Caching, both on Redis."""
-    app, url = _new(), os.environ["REDIS_URL"]
+    app, url = new_peer(), os.environ["REDIS_URL"]
     app.config.update(
         CACHE_TYPE="RedisCache",
         CACHE_REDIS_URL=url,
@@ -60,7 +60,8 @@ def _answer(tasks: Any) -> Callable[[], Response]:
     return answer
 
 
-def _new() -> Flask:
+def new_peer() -> Flask:
+    """What gunicorn needs of an application, and a route that says that it is live."""
     app = Flask("peer")
     # gunicorn.conf.py asks every worker's application to find Redis.
     app.extensions["taskflow"] = _nothing_to_begin()

@@ -15,10 +15,13 @@ from app.api import (
     admin,
     authentication,
     bodies,
+    compression,
+    cors,
     docs,
     headers,
     health,
     http_metrics,
+    idempotency,
     limits,
     openapi,
     problems,
@@ -37,7 +40,9 @@ from app.bootstrap import Container
 
 HOOKS = (
     request_ids.install,
+    compression.install,
     headers.install,
+    cors.install,
     http_metrics.install,
     authentication.install_lookup,
     visits.install,
@@ -45,6 +50,7 @@ HOOKS = (
     visits.install_judged,
     authentication.install_enforcement,
     bodies.install,
+    idempotency.install,
 )
 
 BLUEPRINTS = (

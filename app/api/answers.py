@@ -7,9 +7,13 @@ from typing import Any
 
 from flask import Response, request
 
+from app.api.compression import plain_tags
 from app.api.json_provider import json_response
 from app.api.schemas.conditions import tag_of
+from app.errors import PreconditionFailed
 from app.services.encoded import Encoded
+
+_CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH")
 
 
 def answer(view: Mapping[str, Any]) -> Response:
@@ -48,6 +52,10 @@ def no_content() -> Response:
 def _tag(response: Response, tag: str) -> None:
     """Say which version it is, and judge the request's conditions by it: 304, or 412."""
     response.set_etag(tag)
-    if "If-None-Match" in request.headers or "If-Match" in request.headers:
-        response.make_conditional(request)
+    names = [name for name in _CONDITIONS if name in request.environ]
+    if names and request.method in ("GET", "HEAD"):
+        conditions = {name: plain_tags(request.environ[name]) for name in names}
+        response.make_conditional({**request.environ, **conditions})
         del response.headers["Date"]  # the server adds one to every answer
+        if response.status_code == 412:
+            raise PreconditionFailed("It is not at the version in If-Match.")

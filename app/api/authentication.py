@@ -43,6 +43,11 @@ LOG_IN_ONLY = frozenset({"accounts", "sessions", "access_tokens", "admin"})
 """Blueprints that take no personal access token, but for `BY_ANY_TOKEN`."""
 BY_ANY_TOKEN = frozenset({"accounts.me"})
 
+# Endpoints whose answer holds a secret: it is never kept, and never compressed.
+RETURNS_SECRET = frozenset(
+    {"sessions.log_in", "sessions.refresh_session", "access_tokens.create_access_token"}
+)
+
 
 def install_lookup(app: Flask, _container: Container) -> None:
     """Set `g.actor`: an Actor, or None with the reason in `g.refusal`."""

@@ -13,7 +13,10 @@ from flask_openapi import OpenAPI
 from flask_openapi.utils import parse_rule
 
 from app.api.authentication import needs_actor
-from app.api.problems import CONTENT_TYPE
+from app.api.idempotency import KEY_MAX, KEY_PATTERN, takes_key
+from app.api.problems import CONTENT_TYPE, KINDS, TYPES_AT
+from app.api.visits import READS
+from app.services.idempotency import FIELD
 
 VERSION: Final = "3.1.0"
 DESCRIPTION: Final = (
@@ -29,6 +32,7 @@ _REFUSALS: Final = {
     "401": "No log-in, or one that has ended.",
     "403": "The account's role, or the token's scopes, do not allow it.",
     "404": "It is not there, or this account may not see it.",
+    "409": "The first request with this Idempotency-Key is still running.",
     "412": "It has changed since the version in If-Match.",
     "413": "The body is too large.",
     "415": "The body's type is not JSON.",
@@ -38,8 +42,28 @@ _REFUSALS: Final = {
     "500": "Something went wrong here.",
     "503": "The database is not available; Retry-After says when to try again.",
 }
-_ETAG: Final = {"description": "The version, for If-Match.", "schema": {"type": "string"}}
+# Where a status has several kinds of problem: the one that operations of many shapes answer.
+_USUAL: Final = {"409": "busy", "503": "database-unavailable"}
+_ETAG: Final = {
+    "description": "For If-None-Match; of what has a version, for If-Match too.",
+    "schema": {"type": "string"},
+}
+_RETRY_AFTER: Final = {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+_HELD: Final = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "The ETag of what is held already.",
+    "schema": {"type": "string", "examples": ['"v3"']},
+}
 _LOCATION: Final = {"description": "Where it can be read.", "schema": {"type": "string"}}
+_KEY: Final = {
+    "name": FIELD,
+    "in": "header",
+    "required": False,
+    "description": "Sent again within a day with the same key and body, it is answered the same.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_MAX, "pattern": KEY_PATTERN},
+}
 
 
 def named_after_handler(*, name: str, path: str, method: str) -> str:  # noqa: ARG001  # the library passes all three by name
@@ -57,14 +81,17 @@ def describe(app: OpenAPI) -> dict[str, Any]:
     """The whole document. Call it once, when all routes are there."""
     document: dict[str, Any] = app.api_doc
     schemas = document["components"]["schemas"]
-    document["components"]["responses"] = {c: refused(text) for c, text in _REFUSALS.items()}
+    document["components"]["responses"] = {c: _shared(c, text) for c, text in _REFUSALS.items()}
     document["security"] = [{"bearer": []}]
     endpoints = _endpoints(app)
     for path, method, operation in operations(document):
-        if not needs_actor(endpoints[path, method]):
+        endpoint = endpoints[path, method]
+        if not needs_actor(endpoint):
             operation["security"] = []
+        if takes_key(endpoint, method):
+            operation.setdefault("parameters", []).append(_KEY)
         _complete(path, operation)
-        _add_headers(method, operation, schemas)
+        _add_headers(method, operation, schemas, kept=endpoint in READS)
         operation["responses"] = dict(sorted(operation["responses"].items()))
     return document
 
@@ -102,21 +129,46 @@ def _refusals(path: str, operation: dict[str, Any]) -> set[str]:
         codes |= {"404"}
     if "If-Match" in parameters:
         codes |= {"412", "428"}
+    if FIELD in parameters:
+        codes |= {"409", "422"}
     return codes
 
 
-def _add_headers(method: str, operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """Name the headers that `app.api.answers` sends with what has a version or is new."""
+def _add_headers(
+    method: str, operation: dict[str, Any], schemas: dict[str, Any], *, kept: bool
+) -> None:
+    """Name the headers that `app.api.answers` sends with what has a version, is kept, or is new."""
     for code in {"200", "201"} & operation["responses"].keys():
         response = operation["responses"][code]
         headers = {"Location": _LOCATION} if code == "201" else {}
-        if "version" in _properties(response, schemas):
+        if kept or "version" in _properties(response, schemas):
             headers["ETag"] = _ETAG
             if method == "GET":
                 unchanged = {"description": "Not changed since the ETag in If-None-Match."}
                 operation["responses"]["304"] = unchanged
+                operation.setdefault("parameters", []).append(_HELD)
         if headers:
             response["headers"] = headers
+
+
+def _shared(code: str, description: str) -> dict[str, Any]:
+    """A problem that operations of many shapes answer, with an example."""
+    found = refused(description)
+    of_status = (each for each in KINDS.values() if each.status == int(code))
+    kind = KINDS[_USUAL[code]] if code in _USUAL else next(of_status)
+    example = {
+        "type": TYPES_AT + kind.slug,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": description,
+        "instance": "/api/v1/projects",
+    }
+    if code == "422":
+        example["errors"] = [{"field": "name", "message": "Field required"}]
+    found["content"][CONTENT_TYPE]["example"] = example
+    if code in ("429", "503"):
+        found["headers"] = {"Retry-After": _RETRY_AFTER}
+    return found
 
 
 def _properties(response: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:

@@ -59,8 +59,10 @@ OF_STATUS: Mapping[int, Kind] = {
     404: Kind(404, "not-found", "Not found"),
     405: Kind(405, "method-not-allowed", "This address does not take this method"),
     413: Kind(413, "too-large", "The body is too large"),
+    414: Kind(414, "address-too-long", "The address is too long"),
     415: Kind(415, "not-json", "The body must be JSON"),
     429: Kind(429, "too-many-requests", "Too many requests"),
+    431: Kind(431, "headers-too-large", "The headers are too large"),
     500: Kind(500, "internal-error", "Something went wrong here"),
 }
 
@@ -70,7 +72,9 @@ DETAILS: Mapping[int, str] = {
     404: "There is nothing at this address.",
     405: "Allow names the methods that this address takes.",
     413: "The body is larger than this service takes.",
+    414: "The address is longer than this service takes.",
     415: "Send the body with Content-Type: application/json.",
+    431: "The headers are more, or longer, than this service takes.",
 }
 KINDS: Mapping[str, Kind] = {kind.slug: kind for kind in (*TABLE.values(), *OF_STATUS.values())}
 
@@ -91,14 +95,7 @@ def problem(
         field_errors: what is wrong with which field.
         headers: further headers, such as `Retry-After`.
     """
-    kind = kind or _kind_of(status)
-    body: dict[str, Any] = {
-        "type": TYPES_AT + kind.slug,
-        "title": kind.title,
-        "status": status,
-        "detail": detail,
-        "instance": request.path,
-    }
+    body = _body(kind or _kind_of(status), status, detail, request.path)
     if field_errors:
         body["errors"] = [{"field": e.field, "message": e.message} for e in field_errors]
     response = Response(orjson.dumps(body) + b"\n", status, content_type=CONTENT_TYPE)
@@ -106,6 +103,12 @@ def problem(
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
+
+
+def unreadable(status: int) -> bytes:
+    """The body of the answer to what never became a request: its head could not be read."""
+    detail = DETAILS.get(status) or DETAILS[400]
+    return orjson.dumps(_body(_kind_of(status), status, detail, "")) + b"\n"
 
 
 def install(app: Flask) -> None:
@@ -152,6 +155,16 @@ def refuse_invalid(error: ValidationError) -> NoReturn:
     told = error.errors(include_input=False, include_url=False)[:_MOST_FIELD_ERRORS]
     found = [FieldError(_path(each["loc"]), _sentence(each["msg"])) for each in told]
     raise errors.InvalidInput("Some fields cannot be taken; see errors.", found)
+
+
+def _body(kind: Kind, status: int, detail: str, instance: str) -> dict[str, Any]:
+    return {
+        "type": TYPES_AT + kind.slug,
+        "title": kind.title,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+    }
 
 
 def _kind_of(status: int) -> Kind:

@@ -76,12 +76,13 @@ def register(app: Flask) -> None:
     from app.cli.limits import limits
     from app.cli.locks import locks
     from app.cli.lua import lua
+    from app.cli.openapi import openapi
     from app.cli.users import users
     from app.db.models import Base
 
     # All that `flask db` needs of a database object is the schema; migrations/env.py connects.
     Migrate(app, db=SimpleNamespace(metadata=Base.metadata), directory=str(MIGRATIONS))
-    for command in (cache, cron, demo, limits, locks, lua, users):
+    for command in (cache, cron, demo, limits, locks, lua, openapi, users):
         app.cli.add_command(command)
 
 

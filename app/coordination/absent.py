@@ -15,6 +15,9 @@ class Scripting(Protocol):
 
     purpose: str
 
+    @property
+    def is_cut_off(self) -> bool: ...
+
     def call(self, call: Call) -> Any: ...
 
     def call_many(self, calls: Sequence[Call]) -> list[Any]: ...
@@ -30,6 +33,8 @@ class Scripting(Protocol):
 
 class NoRedis:
     """Raises RedisUnavailable of kind `absent` for every call; nothing to trip or count."""
+
+    is_cut_off = True
 
     def __init__(self, purpose: str) -> None:
         self.purpose = purpose

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,10 +9,10 @@ from itertools import islice
 from typing import Any
 
 from app.coordination import keys
-from app.coordination.cache import MOST_TAGS, meta_ttl_ms
+from app.coordination.cache_calls import CacheCalls
 from app.coordination.client import ScriptClient
 from app.coordination.scan import keys_like
-from app.coordination.scripts import Arg, Call, ScriptRegistry
+from app.coordination.scripts import Call, ScriptRegistry
 from app.coordination.values import unpacked
 from app.errors import CoordinationError
 
@@ -66,9 +65,8 @@ class CacheInspection:
     """
 
     def __init__(self, client: ScriptClient, scripts: ScriptRegistry, *, ttl_s: int) -> None:
-        self._client, self._meta_ttl_ms = client, meta_ttl_ms(ttl_s)
-        self._inspect, self._forget = scripts["cache_inspect.v1"], scripts["cache_forget.v1"]
-        self._move = scripts["tag_invalidate.v2"]
+        self._client, self._calls = client, CacheCalls(scripts, ttl_s=ttl_s)
+        self._inspect, self._drop = scripts["cache_inspect.v1"], scripts["cache_forget.v1"]
 
     def namespaces(self) -> list[NamespaceView]:
         """Every namespace, by name: looks at every entry there is."""
@@ -100,10 +98,8 @@ class CacheInspection:
 
     def invalidate(self, namespace: str, tags: Sequence[str]) -> int:
         """Move tags, for every process; returns how many entries that made stale."""
-        names = keys.cache(namespace, "")
         before = {each.key for each in self.entries(namespace) if each.valid}
-        args: list[Arg] = [secrets.token_hex(8), self._meta_ttl_ms, MOST_TAGS, *tags]
-        self._client.call(Call(self._move, [names.meta, names.tags], args))
+        self._client.call(self._calls.invalidate(namespace, tags))
         return len(before - {each.key for each in self.entries(namespace) if each.valid})
 
     def invalidate_all(self) -> int:
@@ -112,7 +108,7 @@ class CacheInspection:
         Also of one that nothing is stored in any more: a process may hold entries of its own.
         """
         places = {each.meta: each for each in self._places(keys.cached()[0])}.values()
-        calls = (Call(self._forget, [each.meta, each.tags], []) for each in places)
+        calls = (Call(self._drop, [each.meta, each.tags], []) for each in places)
         return sum(self._ask(calls))
 
     def _views(self, namespace: str | None) -> list[NamespaceView]:

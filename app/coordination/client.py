@@ -60,6 +60,11 @@ class ScriptClient:
         gauge.set(State.CLOSED.value)
         self.breaker = breaker or Breaker(on_change=lambda state: gauge.set(state.value))
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether so many calls went unanswered that only now and then one is let through."""
+        return self.breaker.state is not State.CLOSED
+
     def call(self, call: Call) -> Any:
         """Run one script and return its reply.
 

@@ -7,8 +7,10 @@ not seen the records lately does not know what the cache should have been told.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
+from app.coordination import forks
 from app.coordination.clocks import since_boot
 
 LEFT_TO_WRITER_S = 1.0
@@ -23,30 +25,46 @@ _OPEN_S = STATED_BOUND_S - LEFT_TO_WRITER_S
 class Gate:
     """Open while the last completed look at the outbox began at most 4 s ago.
 
-    `redis_lost`: it is shut because Redis cannot be told, rather than because nobody has looked.
+    `redis_lost`: Redis answered this process once, and the last that was heard of it is a look or a
+    change without an answer. Of one that has never answered nobody knows what it tells others.
     """
 
     def __init__(self, *, clock: Callable[[], float] = since_boot) -> None:
         self._clock = clock
         self._looked_at: float | None = None
         self._shut_until = -float("inf")
-        self.redis_lost = False
+        self._was_open = self.redis_lost = False
+        self.begin_afresh()
+        forks.in_child(self)
+
+    def begin_afresh(self) -> None:
+        """As the parent's: how long its last look holds does not change."""
+        self._lock = threading.Lock()
 
     @property
     def is_open(self) -> bool:
-        return self._looked_at is not None and self._clock() - self._looked_at <= _OPEN_S
+        looked_at = self._looked_at  # once: another thread may shut it meanwhile
+        return looked_at is not None and self._clock() - looked_at <= _OPEN_S
 
     @property
     def age_s(self) -> float | None:
         """How long ago the last completed look began, seconds; None if there was none."""
-        return None if self._looked_at is None else self._clock() - self._looked_at
+        looked_at = self._looked_at
+        return None if looked_at is None else self._clock() - looked_at
 
     def passed(self, began: float) -> None:
         """A look that began then, by `since_boot`, was completed: Redis is told."""
-        if began >= self._shut_until:
-            self._looked_at, self.redis_lost = began, False
+        with self._lock:
+            if began >= self._shut_until:
+                self._looked_at, self._was_open, self.redis_lost = began, True, False
+
+    def unanswered(self) -> None:
+        """Redis gave no answer to a look."""
+        with self._lock:
+            self.redis_lost = self._was_open
 
     def shut(self) -> None:
         """Redis has not heard a change of this process; until a look finds its record."""
-        self._shut_until = self._clock() + LEFT_TO_WRITER_S
-        self._looked_at, self.redis_lost = None, True
+        with self._lock:
+            self._shut_until = self._clock() + LEFT_TO_WRITER_S
+            self._looked_at, self.redis_lost = None, self._was_open

@@ -24,6 +24,7 @@ import uuid_utils
 from app.coordination import forks, keys
 from app.coordination.clocks import since_boot
 from app.coordination.scripts import Arg, Call, Script
+from app.coordination.values import kept_bytes
 
 _MOST_TOLD = 256
 _MOST_MOVED = 4_096
@@ -50,7 +51,7 @@ class Generation:
 
 
 class Held(NamedTuple):
-    """One entry. `until`: by `since_boot`; `size`: roughly, bytes."""
+    """One entry. `until`: by `since_boot`; `size`: of all of it, roughly, bytes."""
 
     generation: Generation
     sequence: int
@@ -63,7 +64,8 @@ class Held(NamedTuple):
 class Loaded(NamedTuple):
     """How a value came about: all that moved up to `sequence` is in it.
 
-    `size`: bytes, roughly. `epoch`: of the server's answer; None where the request's own holds.
+    `size`: of the value, bytes, roughly. `epoch`: of the server's answer; None where the request's
+    own holds.
     """
 
     sequence: int
@@ -77,7 +79,7 @@ class LocalCache:
     """The entries of one process, the ones used longest ago leaving first.
 
     Args:
-        most_bytes: of all values together.
+        most_bytes: of all entries together.
         meta_ttl_ms: of a namespace's sequence and tags on the server, ms.
         most_moved: tags that moved, remembered of all namespaces together; 200 bytes each, about.
         on_bytes: called with how many bytes are held, when that has changed.
@@ -273,7 +275,8 @@ class Visit:
         if generation is None or loaded.epoch not in (None, generation.epoch):
             return
         until = since_boot() + loaded.ttl_ms / 1000
-        sequence, tags, size = loaded.sequence, tuple(loaded.tags), loaded.size
+        sequence, tags = loaded.sequence, tuple(loaded.tags)
+        size = loaded.size + kept_bytes(namespace, key, *tags)
         self._local.put(namespace, key, Held(generation, sequence, tags, value, until, size))
 
 

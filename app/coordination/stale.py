@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, NewType
 
 
 class Stale(NamedTuple):
@@ -10,3 +10,14 @@ class Stale(NamedTuple):
 
     namespaces: tuple[str, ...]
     tags: tuple[str, ...]
+
+
+History = NewType("History", str)
+"""The history of writes, a server's replication id, that has an invalidation. Another that replaces
+it may lack it."""
+
+NO_HISTORY = History("")
+"""In place of one: nobody else had to be told."""
+
+Heard = dict[Stale, History | None]
+"""Of each change the one history that has all of it; None where Redis did not say yes."""

@@ -19,10 +19,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, text, true, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from app.db.cron_ledger import abandon_older, enter_missed, insert_into, is_over, trim
+from app.db.cron_ledger import abandon_older, enter_missed, is_over, trim
+from app.db.dialects import bound_waits, insert_into
 from app.db.enums import Outcome
 from app.db.models import CronJob, CronRun
 from app.db.types import db_now, db_now_ms
@@ -73,7 +74,7 @@ def mint_fence(session: Session, *, job: str, slot: int, holder: str, ttl_ms: in
     Never waits for another holder: None means that the job is taken, paused, or past this slot,
     or that the slot lies in the future.
     """
-    _bound_waits(session, ttl_ms)
+    _bound_run(session, ttl_ms)
     if not _lock_row(session, job):
         return None
     claim = (
@@ -94,7 +95,7 @@ def renew(session: Session, *, job: str, fence: int, ttl_ms: int) -> bool:
     Raises:
         FencedOut: a newer fence exists. Roll back and stop.
     """
-    _bound_waits(session, ttl_ms)
+    _bound_run(session, ttl_ms)
     return _set_lease(session, job, fence, db_now_ms() + ttl_ms)
 
 
@@ -177,7 +178,7 @@ def set_paused(session: Session, *, job: str, paused: bool) -> None:
     Raises:
         LockBusy: a batch took longer than one waits for it.
     """
-    _bound(session, lock_timeout=MOST_LOCK_WAIT_MS)
+    bound_waits(session, lock_timeout=MOST_LOCK_WAIT_MS)
     row = {"job": job, "fence": 0, "holder": "", "slot": 0, "lease_until": 0, "paused": paused}
     entry = insert_into(session, CronJob).values(row)
     session.execute(
@@ -217,18 +218,7 @@ def _set_lease(session: Session, job: str, fence: int, until: object) -> bool:
     return bool(paused)
 
 
-def _bound_waits(session: Session, ttl_ms: int) -> None:
+def _bound_run(session: Session, ttl_ms: int) -> None:
     idle_ms = max(1, ttl_ms // 2)
     lock_ms = min(idle_ms, MOST_LOCK_WAIT_MS)
-    _bound(session, idle_in_transaction_session_timeout=idle_ms, lock_timeout=lock_ms)
-
-
-def _bound(session: Session, **bounds_ms: int) -> None:
-    """Set time limits of PostgreSQL for this transaction."""
-    if session.get_bind().dialect.name != "postgresql":
-        return
-    for setting, bound_ms in bounds_ms.items():
-        session.execute(
-            text("SELECT set_config(:name, :value, true)"),
-            {"name": setting, "value": f"{bound_ms}ms"},
-        )
+    bound_waits(session, idle_in_transaction_session_timeout=idle_ms, lock_timeout=lock_ms)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, delete, exists, func, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from app.db.dialects import insert_into
 from app.db.enums import FINAL, Outcome
-from app.db.models import CronJob, CronRun
+from app.db.models import CronRun
 from app.db.types import db_now
 
 # A clock that is wrong cannot make a ledger forget what is counted, as it could what is dated.
@@ -138,10 +138,3 @@ def _entry(job: str, slot: int, attempt: int, fence: int, instance: str) -> dict
         "heartbeat_at": db_now(),
         "rows": 0,
     }
-
-
-def insert_into(
-    session: Session, model: type[CronJob] | type[CronRun]
-) -> postgresql.Insert | sqlite.Insert:
-    on_postgresql = session.get_bind().dialect.name == "postgresql"
-    return postgresql.insert(model) if on_postgresql else sqlite.insert(model)

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
@@ -18,6 +19,9 @@ from app.db.faults import explained, is_transient
 from app.errors import ConfigError, DatabaseUnavailable
 
 T = TypeVar("T")
+
+# The connection whose transaction everything of this thread takes part in; see `Database.joined`.
+_joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
 
 TRIES = 4
 _BACKOFF_S = 0.02
@@ -97,7 +101,7 @@ class Database:
         Raises:
             DatabaseUnavailable: the database is away, or the pool stayed full.
         """
-        with _translated(), Session(self.engine, expire_on_commit=False) as session:
+        with _translated(), self._session(self.engine) as session:
             yield session
 
     @contextmanager
@@ -124,7 +128,8 @@ class Database:
             DatabaseUnavailable: as `write`, and when the last try failed too.
         """
         with _translated():
-            for attempt in range(1, TRIES):
+            tries = 1 if self.is_joined else TRIES
+            for attempt in range(1, tries):
                 try:
                     return self._run(unit)
                 except DBAPIError as error:
@@ -132,6 +137,24 @@ class Database:
                         raise
                 self._pause(attempt)
             return self._run(unit)
+
+    @contextmanager
+    def joined(self, session: Session) -> Iterator[None]:
+        """Within the block, all of this thread's reads and units are part of `session`'s unit.
+
+        Each is undone by itself where it fails (a savepoint), and kept only if the whole is. What
+        ends the whole transaction, such as a deadlock, is left to whoever runs the whole again.
+        """
+        token = _joined.set(session.connection())
+        try:
+            yield
+        finally:
+            _joined.reset(token)
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether what is read now may be somebody's who has not committed it yet."""
+        return _joined.get() is not None
 
     def ping(self) -> None:
         """Ask the database which schema it has.
@@ -152,8 +175,12 @@ class Database:
 
     @contextmanager
     def _unit(self) -> Iterator[Session]:
-        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with self._session(self._writer) as session, session.begin():
             yield session
+
+    def _session(self, engine: Engine) -> Session:
+        bind = _joined.get() or engine
+        return Session(bind, expire_on_commit=False, join_transaction_mode="create_savepoint")
 
     def _run(self, unit: Callable[[Session], T]) -> T:
         with self._unit() as session:
@@ -173,7 +200,7 @@ def _translated() -> Iterator[None]:
         raise DatabaseUnavailable("Every database connection is in use.") from error
     except DBAPIError as error:
         ours = explained(error)
-        if ours is None:
+        if ours is None or (_joined.get() is not None and is_transient(error)):
             raise
         raise ours from error
 

@@ -16,16 +16,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, insert, not_, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from app.db.models import Invalidation
 from app.db.types import db_now_ms, least_id, new_id
 
 _BEFORE = 3 * 41 - 1  # characters of `told_before`: three replication ids
+
+# On every write's path: built once, and of the table, which spares what the ORM does for an INSERT.
+_RECORD = insert(cast(Table, Invalidation.__table__)).values(
+    id=bindparam("id"),
+    namespaces=bindparam("namespaces"),
+    tags=bindparam("tags"),
+    told=bindparam("told"),
+    created_ms=db_now_ms(),
+)
 
 
 class Pending(NamedTuple):
@@ -40,7 +62,7 @@ def record(session: Session, namespaces: Sequence[str], tags: Sequence[str]) -> 
     """Write down, in the change's own transaction, what it makes stale."""
     found = new_id()
     row = {"id": found, "namespaces": list(namespaces), "tags": list(tags), "told": None}
-    session.execute(insert(Invalidation).values(**row, created_ms=db_now_ms()))
+    session.execute(_RECORD, row)
     return found
 
 

@@ -3,63 +3,41 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     JSON,
     BigInteger,
-    CheckConstraint,
     ForeignKey,
     Index,
-    MetaData,
+    LargeBinary,
     String,
     Text,
-    Uuid,
+    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.enums import STANDARD_PLAN, MailPurpose, Outcome, Priority, Role, TaskStatus
-from app.db.types import UtcDateTime, new_id
+from app.db.base import Base as Base
+from app.db.base import one_of
+from app.db.enums import STANDARD_PLAN, Outcome, Priority, Role, TaskStatus
+from app.db.token_models import AccessToken as AccessToken
+from app.db.token_models import MailedToken as MailedToken
+from app.db.token_models import RefreshToken as RefreshToken
+from app.db.types import new_id
 
-_NAMES = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
 _UNMARKED = text("status IN ('pending', 'in_progress') AND overdue_at IS NULL")
 _PENDING = text("done_at IS NULL")
 _FINAL = text("outcome IN ('succeeded', 'failed', 'abandoned', 'missed')")
-
-
-def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
-    allowed = ", ".join(f"'{word}'" for word in words)
-    return CheckConstraint(f"{column} IN ({allowed})", name=column)
-
-
-class Base(DeclarativeBase):
-    """Every table's base: one metadata, one way of naming constraints, one type for each kind."""
-
-    metadata = MetaData(naming_convention=_NAMES)
-    type_annotation_map: ClassVar[dict[Any, TypeEngine[Any]]] = {
-        datetime: UtcDateTime(),
-        UUID: Uuid(),
-        dict[str, Any]: JSON().with_variant(JSONB(), "postgresql"),
-        list[str]: JSON().with_variant(JSONB(), "postgresql"),
-    }
 
 
 class Account(Base):
     """Someone who may log in. `email` is lower case."""
 
     __tablename__ = "accounts"
-    __table_args__ = (_one_of("role", Role),)
+    __table_args__ = (one_of("role", Role),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     email: Mapped[str] = mapped_column(String(254), unique=True)
@@ -108,49 +86,6 @@ class AccountSession(Base):
     revoked_at: Mapped[datetime | None]
 
 
-class RefreshToken(Base):
-    """What a log-in was, or can be, gone on with; as the hex of its SHA-256, good once."""
-
-    __tablename__ = "refresh_tokens"
-
-    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
-    session_id: Mapped[UUID] = mapped_column(
-        ForeignKey("sessions.id", ondelete="CASCADE"), index=True
-    )
-    used_at: Mapped[datetime | None]
-
-
-class AccessToken(Base):
-    """A program's token, as the hex of its SHA-256. Ended by being deleted."""
-
-    __tablename__ = "access_tokens"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    account_id: Mapped[UUID] = mapped_column(
-        ForeignKey("accounts.id", ondelete="CASCADE"), index=True
-    )
-    name: Mapped[str] = mapped_column(String(200))
-    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    scopes: Mapped[list[str]]
-    created_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
-
-
-class MailedToken(Base):
-    """A token that was sent by mail, as the hex of its SHA-256. Deleted when it is used."""
-
-    __tablename__ = "mailed_tokens"
-    __table_args__ = (_one_of("purpose", MailPurpose),)
-
-    account_id: Mapped[UUID] = mapped_column(
-        ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True
-    )
-    purpose: Mapped[str] = mapped_column(String(16), primary_key=True)
-    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    created_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
-
-
 class Project(Base):
     """What tasks belong to, and what decides who may see them."""
 
@@ -175,8 +110,8 @@ class Task(Base):
 
     __tablename__ = "tasks"
     __table_args__ = (
-        _one_of("status", TaskStatus),
-        _one_of("priority", Priority),
+        one_of("status", TaskStatus),
+        one_of("priority", Priority),
         Index(None, "project_id", "id"),
         Index("ix_tasks_unmarked", "due_at", postgresql_where=_UNMARKED, sqlite_where=_UNMARKED),
     )
@@ -247,6 +182,33 @@ class Invalidation(Base):
     created_ms: Mapped[int] = mapped_column(BigInteger)
 
 
+class IdempotencyKey(Base):
+    """A POST that was done once and for all, and its answer, in the same transaction.
+
+    `status` is None only while that transaction runs. `stale` is what it made so: pairs of
+    namespaces and tags. `created_ms` is the database's clock.
+    """
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (
+        UniqueConstraint("account_id", "method", "path", "key"),
+        Index(None, "created_ms"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    method: Mapped[str] = mapped_column(String(8))
+    path: Mapped[str] = mapped_column(String(200))
+    key: Mapped[str] = mapped_column(String(255))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int | None]
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
+    location: Mapped[str | None] = mapped_column(String(500))
+    etag: Mapped[str | None] = mapped_column(String(100))
+    stale: Mapped[list[Any] | None] = mapped_column(JSON().with_variant(JSONB(), "postgresql"))
+    created_ms: Mapped[int] = mapped_column(BigInteger)
+
+
 class CronJob(Base):
     """Who may run a job: one row for each. Times are the database's clock in ms since the epoch."""
 
@@ -269,7 +231,7 @@ class CronRun(Base):
 
     __tablename__ = "cron_runs"
     __table_args__ = (
-        _one_of("outcome", Outcome),
+        one_of("outcome", Outcome),
         Index(
             "uq_cron_runs_final",
             "job",

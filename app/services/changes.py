@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
@@ -12,12 +13,16 @@ from sqlalchemy.orm import Session
 
 from app.coordination import forks
 from app.coordination.gate import Gate
-from app.coordination.stale import Stale
+from app.coordination.stale import History, Stale
 from app.db import invalidations
 from app.db.engine import Database
+from app.errors import TaskFlowError
 from app.services.ports import Cache
 
 T = TypeVar("T")
+
+# Where notes wait for the commit of the unit that this thread's changes are part of.
+_waiting: ContextVar[list[Note] | None] = ContextVar("waiting", default=None)
 
 
 class Note(NamedTuple):
@@ -25,6 +30,18 @@ class Note(NamedTuple):
 
     id: UUID
     stale: Stale
+
+
+class Revealing(Exception):
+    """Ends a unit with `answer`, which shows a change whose own answer may have been lost.
+
+    `Changes.commit` tells the caches what that change made stale before it raises `answer`: none of
+    them may contradict it.
+    """
+
+    def __init__(self, answer: TaskFlowError, stale: Stale) -> None:
+        super().__init__(answer)
+        self.answer, self.stale = answer, stale
 
 
 class Changes:
@@ -42,10 +59,10 @@ class Changes:
     def begin_afresh(self) -> None:
         """With nothing told or left to tell: that is the parent's, and it is in the outbox."""
         self._lock = threading.Lock()
-        self._told: list[tuple[UUID, str]] = []
+        self._told: list[tuple[UUID, History]] = []
 
     def commit(self, unit: Callable[[Session], T], stale: Callable[[T], Stale | None]) -> T:
-        """Run `unit` in a transaction (again, where `Database.retrying` does), and forget.
+        """Run `unit` in a transaction (again, where `Database.retrying` does), and tell the caches.
 
         Args:
             stale: what its result makes stale; None for nothing.
@@ -53,6 +70,7 @@ class Changes:
         Raises:
             DatabaseUnavailable: as `Database.retrying`. If it was committed after all, a relay
                 finds the record.
+            TaskFlowError: the answer of a `Revealing` that `unit` raised.
         """
 
         def recorded(session: Session) -> tuple[T, Note | None]:
@@ -60,9 +78,43 @@ class Changes:
             change = stale(result)
             return result, None if change is None else self.record(session, change)
 
-        result, note = self._db.retrying(recorded)
+        try:
+            result, note = self._db.retrying(recorded)
+        except Revealing as revealing:
+            # Now that the unit has ended: nobody's row stays locked while Redis is told.
+            self.reveal(revealing.stale)
+            raise revealing.answer from None
         if note is not None:
-            self.tell([note])
+            waiting = _waiting.get()
+            if waiting is None:
+                self.tell([note])
+            else:
+                waiting.append(note)
+        return result
+
+    def joined(self, unit: Callable[[Session, Sequence[Note]], T]) -> T:
+        """Run `unit` in one transaction that every change made within it is part of.
+
+        Args:
+            unit: gets the transaction's session, and the notes of what it made stale so far; it may
+                run up to 4 times, as in `Database.retrying`. The caches are told after the commit.
+
+        Raises:
+            DatabaseUnavailable: as `Database.retrying`.
+        """
+
+        def whole(session: Session) -> tuple[T, list[Note]]:
+            notes: list[Note] = []
+            token = _waiting.set(notes)
+            try:
+                with self._db.joined(session):
+                    return unit(session, notes), notes
+            finally:
+                _waiting.reset(token)
+
+        result, notes = self._db.retrying(whole)
+        if notes:
+            self.tell(notes)
         return result
 
     def record(self, session: Session, stale: Stale) -> Note | None:
@@ -74,8 +126,8 @@ class Changes:
         return Note(invalidations.record(session, stale.namespaces, stale.tags), stale)
 
     def tell(self, notes: Sequence[Note]) -> None:
-        """Make the caches forget what these changes made stale. Never raises."""
-        heard = forget(self._cache, notes)
+        """Tell the caches what these changes made stale. Never raises."""
+        heard = invalidate(self._cache, notes)
         with self._lock:
             for note, history in heard:
                 if history is None:
@@ -83,29 +135,29 @@ class Changes:
                 elif note.id.int:
                     self._told.append((note.id, history))
 
-    def reveal(self, stale: Stale) -> None:
-        """An answer shows that a change was committed whose own answer may have been lost."""
-        if None in self._cache.forget([stale]).values():
-            self._gate.shut()
-
-    def take_told(self) -> list[tuple[UUID, str]]:
+    def take_told(self) -> list[tuple[UUID, History]]:
         """What was heard since, and by which history of writes; for the outbox."""
         with self._lock:
             taken, self._told = self._told, []
             return taken
 
-    def give_back_told(self, told: Sequence[tuple[UUID, str]]) -> None:
+    def give_back_told(self, told: Sequence[tuple[UUID, History]]) -> None:
         with self._lock:
             self._told[:0] = told
 
+    def reveal(self, stale: Stale) -> None:
+        """Tell the caches before an answer that shows a change whose own may have been lost."""
+        if None in self._cache.invalidate([stale]).values():
+            self._gate.shut()
 
-def forget(cache: Cache, notes: Sequence[Note]) -> list[tuple[Note, str | None]]:
-    """Make `cache` forget, and say of each note which history of writes has it, None for none.
+
+def invalidate(cache: Cache, notes: Sequence[Note]) -> list[tuple[Note, History | None]]:
+    """Tell `cache`, and say of each note which history of writes has it, None for none.
 
     Notes of the same tags are told as one: a sweep's batches name the same projects over and over.
     """
     together = _together(notes)
-    heard = cache.forget([change for change, _ in together])
+    heard = cache.invalidate([change for change, _ in together])
     return [(note, heard[change]) for change, own in together for note in own]
 
 

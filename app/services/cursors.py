@@ -9,6 +9,9 @@ from uuid import UUID
 
 from app.errors import FieldError, InvalidInput
 
+CURSOR_MAX = 200
+"""Of a cursor's text; ours have 70 characters."""
+
 
 def encode_cursor(order: str, last_id: UUID) -> str:
     """The cursor behind the row `last_id` of a list in `order`, whose key is the id itself."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from app.coordination.stale import Stale
-
-Load = Callable[[], bytes]
+from app.coordination.stale import Heard, Stale
+from app.coordination.values import Load
 
 LISTS = "lists"
 """The tag of whatever shows several of a project's tasks: lists and counts."""
@@ -46,8 +45,11 @@ class Cache(Protocol):
         """
         ...
 
-    def forget(self, changes: Sequence[Stale]) -> dict[Stale, str | None]:
-        """After the commit, before the answer. Never raises; None for what was not heard."""
+    def invalidate(self, changes: Sequence[Stale]) -> Heard:
+        """Make a miss of what these changes made stale. After the commit, before the answer.
+
+        Never raises.
+        """
         ...
 
 

@@ -16,7 +16,7 @@ from app.db.queries import after, own_project
 from app.db.types import new_id
 from app.errors import NotFound, PreconditionFailed
 from app.services.actor import Actor
-from app.services.changes import Changes
+from app.services.changes import Changes, Revealing
 from app.services.cursors import decode_cursor, encode_cursor
 from app.services.ports import stale_projects
 from app.services.text_rules import Rule, checked, text_rule
@@ -113,7 +113,7 @@ class ProjectService:
                 session.flush()
             return project_view(project)
 
-        return self._db.retrying(change)
+        return self._changes.commit(change, lambda _: None)
 
     def delete(self, actor: Actor, project_id: UUID, *, version: int) -> None:
         """Delete the project, if still at `version`, and all of its tasks.
@@ -133,7 +133,11 @@ class ProjectService:
 def _current(session: Session, actor: Actor, project_id: UUID, version: int) -> Project:
     project = session.scalar(own_project(actor.account_id, project_id).with_for_update())
     if project is None:
-        raise NotFound("project")
+        answer = NotFound("project")
+        if session.scalar(select(Project.id).where(Project.id == project_id)):
+            raise answer
+        # Nobody's: it may have been deleted by one whose own answer was lost.
+        raise Revealing(answer, stale_projects(project_id))
     if project.version != version:
         raise PreconditionFailed("The project was changed meanwhile; read it again.")
     return project

@@ -22,14 +22,14 @@ import structlog
 from app.coordination import forks
 from app.coordination.clocks import since_boot
 from app.coordination.gate import LEFT_TO_WRITER_S, Gate
-from app.coordination.stale import Stale
+from app.coordination.stale import NO_HISTORY, History, Stale
 from app.coordination.ticker import Ticker
 from app.db import invalidations
 from app.db.engine import Database
 from app.db.invalidations import Pending
 from app.errors import CoordinationError, DatabaseUnavailable
 from app.metrics import Metrics
-from app.services.changes import Changes, Note, forget
+from app.services.changes import Changes, Note, invalidate
 from app.services.ports import Cache
 
 _EVERY_S = 1.0
@@ -44,7 +44,7 @@ _log = structlog.get_logger(__name__)
 class SharedCache(Cache, Protocol):
     """A cache that others read too, on a server with a history of writes."""
 
-    def history(self) -> str:
+    def history(self) -> History:
         """Raises CoordinationError where nobody can tell."""
         ...
 
@@ -72,7 +72,7 @@ class Relay:
         self._kept_ms = entry_ttl_s * 1000 + _KEPT_LONGER_MS
         self._ticker = Ticker("relay")
         self._closed = False
-        self._history = ""
+        self._history = NO_HISTORY
         self._purged_at = -float("inf")
         self.begin_afresh()
         forks.in_child(self)
@@ -163,7 +163,7 @@ class Relay:
         try:
             return self.look()
         except CoordinationError as error:
-            self._gate.redis_lost = True
+            self._gate.unanswered()
             _log.info("relay.not_looked", kind=error.kind)
             return False
 
@@ -172,7 +172,7 @@ class Relay:
             left = invalidations.untold(session, least_age_ms=_LEFT_TO_WRITER_MS)
         self._see_untold(left.records)
 
-    def _read(self, history: str) -> list[Pending]:
+    def _read(self, history: History) -> list[Pending]:
         with self._db.read() as session:
             return invalidations.pending(
                 session,
@@ -184,7 +184,9 @@ class Relay:
 
     def _tell(self, found: Sequence[Pending]) -> bool:
         assert self._cache is not None
-        told = forget(self._cache, [Note(row.id, Stale(row.namespaces, row.tags)) for row in found])
+        told = invalidate(
+            self._cache, [Note(row.id, Stale(row.namespaces, row.tags)) for row in found]
+        )
         self._mark((note.id, history) for note, history in told if history is not None)
         return all(history == self._history for _, history in told)
 
@@ -196,8 +198,8 @@ class Relay:
             self._changes.give_back_told(told)
             raise
 
-    def _mark(self, told: Iterable[tuple[UUID, str]]) -> None:
-        by_history = defaultdict[str, list[UUID]](list)
+    def _mark(self, told: Iterable[tuple[UUID, History]]) -> None:
+        by_history = defaultdict[History, list[UUID]](list)
         for id_, history in told:
             by_history[history].append(id_)
         for history, ids in by_history.items():

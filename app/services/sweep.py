@@ -34,7 +34,7 @@ EVENT = "task.overdue"
 class Batch:
     """What one batch did: 0 rows means that none was left, or that others hold what is left.
 
-    `note` is of what caches must forget once it has committed.
+    `note` is of what caches must be told once it has committed.
     """
 
     rows: int
@@ -72,7 +72,7 @@ class SweepService:
         return session.scalar(unmarked) or 0
 
     def tell(self, notes: Sequence[Note]) -> None:
-        """After their batches' commits: caches forget what these made stale."""
+        """After their batches' commits: caches are told what these made stale."""
         self._changes.tell(notes)
 
 

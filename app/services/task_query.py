@@ -64,8 +64,11 @@ class TaskQuery:
         return None if self.cursor is None else decode_cursor(self.cursor, order=self.order)
 
     def key(self, account_id: UUID) -> str:
-        """The cache's key, as JSON. It names the reader, whose sight the loader checks."""
-        return orjson.dumps((account_id, self)).decode()
+        """The cache's key, as JSON. It names the reader, whose sight the loader checks.
+
+        The place is told by its task: a cursor's text may be written in many ways, and long ones.
+        """
+        return orjson.dumps((account_id, self if self.cursor is None else self._placed())).decode()
 
     def statement(self, project_id: UUID, account_id: UUID) -> Select[Task]:
         """The page's rows with their labels, and one more that tells whether another follows."""
@@ -78,6 +81,9 @@ class TaskQuery:
             self._filtered(rows), Task.id, self.last_id(), falling=self.order == "-created"
         )
         return ordered.limit(self.limit + 1).options(selectinload(Task.labels))
+
+    def _placed(self) -> dict[str, object]:
+        return {**{name: getattr(self, name) for name in self.__slots__}, "cursor": self.last_id()}
 
     def _filtered(self, rows: Select[Task]) -> Select[Task]:
         if self.status is not None:

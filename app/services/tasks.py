@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.coordination.stale import Stale
@@ -18,7 +18,7 @@ from app.db.queries import kept_project, own_project, own_task
 from app.db.types import new_id
 from app.errors import FieldError, InvalidInput, NotFound, PreconditionFailed
 from app.services.actor import Actor
-from app.services.changes import Changes
+from app.services.changes import Changes, Revealing
 from app.services.cursors import encode_cursor
 from app.services.encoded import Encoded, encoded
 from app.services.hints import Hints
@@ -152,12 +152,18 @@ class TaskService:
     def _current(self, session: Session, actor: Actor, task_id: UUID, version: int) -> Task:
         task = session.scalar(own_task(actor.account_id, task_id).with_for_update(of=Task))
         if task is None:
-            raise NotFound("task")
+            raise self._missing(session, task_id)
         if task.version != version:
-            # The answer to that other change may have been lost: no cache may contradict this one.
-            self._changes.reveal(stale_task(task.project_id, task_id))
-            raise PreconditionFailed("The task was changed meanwhile; read it again.")
+            answer = PreconditionFailed("The task was changed meanwhile; read it again.")
+            raise Revealing(answer, stale_task(task.project_id, task_id))
         return task
+
+    def _missing(self, session: Session, task_id: UUID) -> Exception:
+        """Of a task that this process has read and that is nobody's now, it shows the deletion."""
+        answer, project_id = NotFound("task"), self._project_of.get(task_id)
+        if project_id is None or session.scalar(select(Task.id).where(Task.id == task_id)):
+            return answer
+        return Revealing(answer, stale_task(project_id, task_id))
 
     def _load_one(self, actor: Actor, task_id: UUID) -> Encoded[TaskView]:
         with self._db.read() as session:

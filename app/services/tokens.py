@@ -16,7 +16,7 @@ from app.services.issuing import digest_of
 from app.services.ports import ACCOUNT, account_namespace
 
 _MOST_MS = 60_000
-_SIZE = 600  # bytes, about
+_SIZE = 300  # bytes, about, of an actor
 
 
 class Tokens:

@@ -87,7 +87,7 @@ class _Player:
         number = int(self._raw.incr("counter"))
         if self._told:
             change = Stale((NAMESPACE,), (TAG,))
-            assert ours.cache.forget([change])[change] is not None
+            assert ours.cache.invalidate([change])[change] is not None
         self._raw.set(self._own, number)
         self.writes += 1
 

@@ -26,6 +26,7 @@ class Call:
     path: str
     arguments: Mapping[str, Any]
     public: bool
+    takes_key: bool
 
     @property
     def for_admins(self) -> bool:
@@ -47,7 +48,8 @@ def calls(client: FlaskClient) -> Iterator[Call]:
         if path.startswith("/api/"):
             public = operation.get("security") == []
             arguments = _arguments(document, operation)
-            yield Call(operation["operationId"], method, path, arguments, public)
+            takes_key = "Idempotency-Key" in _parameters(operation)
+            yield Call(operation["operationId"], method, path, arguments, public, takes_key)
 
 
 def owned(person: Person) -> dict[str, str]:
@@ -68,10 +70,14 @@ def owned(person: Person) -> dict[str, str]:
 
 def _arguments(document: Mapping[str, Any], operation: Mapping[str, Any]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
-    if any(parameter["name"] == "If-Match" for parameter in operation.get("parameters", ())):
+    if "If-Match" in _parameters(operation):
         arguments["headers"] = {"If-Match": '"v1"'}
     if "requestBody" in operation:
         reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
         schema = document["components"]["schemas"][reference.rpartition("/")[2]]
         arguments["json"] = schema["examples"][0]
     return arguments
+
+
+def _parameters(operation: Mapping[str, Any]) -> set[str]:
+    return {parameter["name"] for parameter in operation.get("parameters", ())}

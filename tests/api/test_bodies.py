@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -46,6 +47,15 @@ def test_a_cursor_that_is_not_ours_is_refused(ann: Person) -> None:
         answer = ann.get(f"{path}?cursor={cursor}")
         assert (cursor, answer.status_code) == (cursor, 422)
         assert json_of(answer)["errors"][0]["field"] == "cursor"
+
+
+def test_a_cursor_of_ours_written_at_length_is_refused(ann: Person) -> None:
+    project = ann.project()
+    wordy = f'["created",{" " * 3_000}"{project["id"]}"]'
+    cursor = base64.urlsafe_b64encode(wordy.encode()).decode().rstrip("=")
+    for path in (f"/projects/{project['id']}/tasks", "/projects"):
+        answer = ann.get(f"{path}?cursor={cursor}")
+        assert (answer.status_code, json_of(answer)["errors"][0]["field"]) == (422, "cursor")
 
 
 @pytest.mark.parametrize(

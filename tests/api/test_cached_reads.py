@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from uuid import UUID
 
 import pytest
 from flask_openapi import OpenAPI
+from sqlalchemy import delete
 
 from app.bootstrap import Container
+from app.db.models import Task
 from app.services import tokens
 from tests.api.conftest import MakeApp
 from tests.api.people import Person, json_of
@@ -134,6 +137,23 @@ def test_what_one_process_wrote_the_other_shows_at_its_next_request(
         here.task(project)
 
 
+def test_a_deletion_whose_answer_was_lost_is_over_for_all_once_it_is_told_not_to_be_there(
+    app: OpenAPI, ann: Person
+) -> None:
+    container = quiet(app)
+    project = ann.project()
+    task, path = ann.task(project), f"/projects/{project['id']}/tasks"
+    for _ in range(2):
+        assert ann.get(f"/tasks/{task['id']}").status_code == 200
+        ann.get(path)
+    with container.db.write() as session:  # as by a process that dies after its commit
+        session.execute(delete(Task).where(Task.id == UUID(task["id"])))
+    assert len(json_of(ann.get(path))["items"]) == 1  # within the stated bound
+    assert ann.delete(f"/tasks/{task['id']}", version=1).status_code == 404
+    assert ann.get(f"/tasks/{task['id']}").status_code == 404
+    assert json_of(ann.get(path))["items"] == []
+
+
 def test_a_token_revoked_by_one_process_is_refused_by_the_other_at_once(
     two: tuple[Person, Person],
 ) -> None:
@@ -166,4 +186,4 @@ def test_a_gate_that_is_shut_reads_nothing_shared(app: OpenAPI, ann: Person, pat
         ann.get(path)
     container.gate._clock = lambda: time.monotonic() + 3_600
     ann.get(path)
-    assert container.metrics.cache.labels("gated")._value.get() == 1
+    assert container.metrics.cache.labels("gated_database")._value.get() == 1

@@ -12,11 +12,12 @@ from flask.testing import FlaskClient
 from flask_openapi import OpenAPI
 from flask_openapi.utils import parse_rule
 
-from app.api.authentication import PUBLIC
+from app.api.authentication import PUBLIC, RETURNS_SECRET
 from app.api.openapi import operations
 from app.api.schemas.base import Body, PageQuery, Parameters, Query
 from app.api.schemas.tasks import TaskFilters
-from tests.api.people import json_of
+from tests.api.operations import calls, owned
+from tests.api.people import Person, json_of
 
 # Released names: clients call them. Add new ones; change none.
 OPERATIONS = {
@@ -143,8 +144,11 @@ def test_every_operation_names_the_problems_of_its_shape(document: dict[str, Any
 def test_every_problem_in_it_has_the_one_shape(document: dict[str, Any]) -> None:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     shared = document["components"]["responses"]
-    assert len(shared) == 12
-    assert all(each["content"] == content for each in shared.values())
+    assert len(shared) == 13
+    for each in shared.values():
+        (media_type,) = each["content"]
+        schema = each["content"][media_type]["schema"]
+        assert {media_type: {"schema": schema}} == content
     for *_, operation in operations(document):
         for code, answer in operation["responses"].items():
             if code >= "400" and "$ref" not in answer and "health" not in operation["tags"]:
@@ -183,6 +187,60 @@ def test_what_has_a_version_shows_its_etag_and_what_is_new_its_location(
     get = paths["/api/v1/tasks/{task_id}"]["get"]["responses"]
     assert set(get["200"]["headers"]) == {"ETag"}
     assert "304" in get
+
+
+def test_every_answer_with_a_tag_says_so_and_may_be_asked_for_on_a_condition(
+    client: FlaskClient, document: dict[str, Any], ann: Person
+) -> None:
+    ids = owned(ann.as_admin())
+    told = {o["operationId"]: o for *_, o in operations(document)}
+    tagged = 0
+    for call in calls(client):
+        if call.method == "GET":
+            operation = told[call.id]
+            answer = ann.get(call.at(ids))
+            assert answer.status_code == 200
+            has_tag = "ETag" in answer.headers
+            assert ("ETag" in operation["responses"]["200"].get("headers", {})) == has_tag, call.id
+            assert ("304" in operation["responses"]) == has_tag, call.id
+            names = {parameter["name"] for parameter in operation.get("parameters", ())}
+            assert ("If-None-Match" in names) == has_tag, call.id
+            tagged += has_tag
+    assert tagged >= 4
+
+
+def test_every_shared_problem_has_an_example_and_says_when_to_come_again(
+    document: dict[str, Any],
+) -> None:
+    for code, shared in document["components"]["responses"].items():
+        example = shared["content"]["application/problem+json"]["example"]
+        assert example["status"] == int(code)
+        assert example["type"].startswith("/problems/")
+        assert ("Retry-After" in shared.get("headers", {})) == (code in ("429", "503"))
+
+
+def test_whatever_answers_with_a_secret_is_known_and_takes_no_key(
+    app: OpenAPI, document: dict[str, Any]
+) -> None:
+    """By its fields' names: the answer to such a POST must never be kept."""
+    secret = re.compile(r"(?:^|_)(?:token|secret|password|key)$")
+    endpoints = {endpoint.rpartition(".")[2]: endpoint for endpoint in app.view_functions}
+    found = set()
+    for _, method, operation in operations(document):
+        answer = operation["responses"].get("201") or operation["responses"].get("200") or {}
+        told = set(_fields(document, answer))
+        if method == "POST" and any(map(secret.search, told)):
+            assert "Idempotency-Key" not in [p["name"] for p in operation.get("parameters", ())]
+            found.add(endpoints[operation["operationId"]])
+    assert found == RETURNS_SECRET
+
+
+def _fields(document: dict[str, Any], node: Any) -> Iterator[str]:
+    """The names of all fields of an answer, those of objects within it too."""
+    for reference in _references(node):
+        schema = document["components"]["schemas"][reference.rpartition("/")[2]]
+        yield from schema.get("properties", {})
+        yield from _fields(document, schema)
 
 
 def test_every_handlers_models_are_strict_and_make_their_schema_once(app: OpenAPI) -> None:

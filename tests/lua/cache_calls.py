@@ -8,7 +8,7 @@ from app.coordination import keys
 from tests.lua.conftest import ScriptServer
 
 NAMES = keys.cache("project:1", "tasks:first page")
-META_TTL, TTL = 60_000, 5_000
+META_TTL, TTL, ROOM = 60_000, 5_000, 1 << 20
 
 
 class Synced(NamedTuple):
@@ -38,8 +38,8 @@ def read(server: ScriptServer, *, token: str = "t", epoch: str = "e1", lease: in
 
 def store(server: ScriptServer, miss: Any, value: str, *, tags: str = "a", token: str = "t") -> int:
     _, sequence, epoch, _ = miss
-    args = (token, sequence, epoch, TTL, META_TTL, tags, value)
-    return int(server.run("cache_store.v1", [*NAMES], *args))
+    args = (token, sequence, epoch, TTL, META_TTL, tags, value, ROOM, TTL)
+    return int(server.run("cache_store.v2", [*NAMES], *args))
 
 
 def invalidate(server: ScriptServer, *tags: str, most: int = 1_000, epoch: str = "e2") -> int:

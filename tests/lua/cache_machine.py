@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from app.coordination import keys
 from app.coordination.local_cache import Loaded
 from app.coordination.scripts import ScriptRegistry
-from tests.lua.cache_calls import META_TTL, NAMES, TTL
+from tests.lua.cache_calls import META_TTL, NAMES, ROOM, TTL
 from tests.lua.cache_machine_parts import (
     LEASE,
     NAMESPACE,
@@ -174,8 +174,18 @@ class NeverStale(RuleBasedStateMachine):
     def _store(self, load: Load, value: Value) -> None:
         stored = " ".join(str(value[tag]) for tag in TAGS_OF[load.key])
         tags = TAGS_OF[load.key]
-        args = (load.token, load.sequence, load.epoch, TTL, META_TTL, "\n".join(tags), stored)
-        if self._run("cache_store.v1", [*keys.cache(NAMESPACE, load.key)], *args):
+        args = (
+            load.token,
+            load.sequence,
+            load.epoch,
+            TTL,
+            META_TTL,
+            "\n".join(tags),
+            stored,
+            ROOM,
+            TTL,
+        )
+        if self._run("cache_store.v2", [*keys.cache(NAMESPACE, load.key)], *args):
             loaded = Loaded(load.sequence, tags, META_TTL, 100, load.epoch)
             load.request.visit.put(NAMESPACE, load.key, value, loaded)
 

@@ -12,7 +12,7 @@ from tests.lua.conftest import ScriptServer
 from tests.support.waiting import eventually
 
 NAMES = keys.cache("project:1", "tasks:first page")
-META_TTL, TTL = 60_000, 5_000
+META_TTL, TTL, ROOM = 60_000, 5_000, 1 << 20
 
 
 def read(server: ScriptServer, token: str = "t", epoch: str = "e1", lease: int = 5_000) -> Any:
@@ -30,8 +30,8 @@ def store(
     token: str = "t",
 ) -> int:
     _, sequence, epoch, _ = miss
-    args = (token, sequence, epoch, TTL, META_TTL, tags, value)
-    return int(server.run("cache_store.v1", [*NAMES], *args))
+    args = (token, sequence, epoch, TTL, META_TTL, tags, value, ROOM, TTL)
+    return int(server.run("cache_store.v2", [*NAMES], *args))
 
 
 def invalidate(server: ScriptServer, *tags: str, most: int = 100, epoch: str = "e2") -> int:
@@ -167,7 +167,9 @@ def test_invalidation_makes_all_entries_misses_and_touches_none(
     args = ("t", 5_000, "e1", META_TTL)
     for names in pages:
         _, sequence, epoch, _ = server.run("cache_read.v1", [*names], *args)
-        server.run("cache_store.v1", [*names], "t", sequence, epoch, TTL, META_TTL, "tasks", "v")
+        server.run(
+            "cache_store.v2", [*names], "t", sequence, epoch, TTL, META_TTL, "tasks", "v", ROOM, TTL
+        )
     entries = [server.do("HGETALL", names.entry) for names in pages]
     invalidate(server, "tasks")
     assert [server.do("HGETALL", names.entry) for names in pages] == entries  # not one touched

@@ -18,14 +18,14 @@ TODAYS_EPOCH = ("'epoch', ARGV[3], 's'", "'epoch', meta[1], 's'")
 # these also forget that sequence, or that epoch.
 FAULTS = {
     "a store as of now that is not refused though a tag moved": Faults(
-        {"cache_store.v1": [(ONE_TAG, ""), AS_OF_NOW]}
+        {"cache_store.v2": [(ONE_TAG, ""), AS_OF_NOW]}
     ),
     "a store as of now under the floor": Faults(
-        {"cache_store.v1": [("or sequence < tonumber(meta[2])", ""), AS_OF_NOW]}
+        {"cache_store.v2": [("or sequence < tonumber(meta[2])", ""), AS_OF_NOW]}
     ),
     "a store of another epoch, for today's": Faults(
         {
-            "cache_store.v1": [
+            "cache_store.v2": [
                 ("meta[1] ~= ARGV[3] or ", "not meta[1] or "),
                 ("redis.call('ZSCORE', KEYS[3], '!' .. ARGV[3])", "true"),
                 TODAYS_EPOCH,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import requests
@@ -31,16 +32,18 @@ class Caller:
     def get(self, path: str) -> requests.Response:
         return self._send("GET", path)
 
-    def post(self, path: str, body: Any) -> requests.Response:
-        return self._send("POST", path, json=body)
+    def post(
+        self, path: str, body: Any, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        return self._send("POST", path, headers, json=body)
 
     def made(self, path: str, body: Any) -> Any:
         answer = self.post(path, body)
         assert answer.status_code == 201, answer.text
         return answer.json()
 
-    def _send(self, method: str, path: str, **more: Any) -> requests.Response:
-        headers = {"Authorization": f"Bearer {self.token}", "Connection": "close"}
-        return requests.request(
-            method, f"{self.base_url}{path}", headers=headers, timeout=10, **more
-        )
+    def _send(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> requests.Response:
+        sent = {"Authorization": f"Bearer {self.token}", "Connection": "close", **(headers or {})}
+        return requests.request(method, f"{self.base_url}{path}", headers=sent, timeout=10, **more)

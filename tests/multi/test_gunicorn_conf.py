@@ -106,6 +106,28 @@ def test_figures_of_an_earlier_start_do_not_count(
     assert other.exists()
 
 
+def test_a_request_whose_head_is_too_large_is_refused_as_a_problem(
+    env: dict[str, str], start_gunicorn: Start
+) -> None:
+    web = start_gunicorn(env)
+    url = f"{web.base_url}/health/live"
+    many = {f"X-{number}": "1" for number in range(64)}
+    answers = [
+        requests.get(f"{url}?{'q' * 4_094}", timeout=5),
+        requests.get(url, headers={"X-Long": "x" * 8_190}, timeout=5),
+        requests.get(url, headers=many, timeout=5),
+        requests.get(url, headers={"X-Long": "x" * 8_000}, timeout=5),
+    ]
+    assert [answer.status_code for answer in answers] == [414, 431, 431, 200]
+    for refused in answers[:3]:
+        assert refused.headers["Content-Type"] == "application/problem+json"
+        told = refused.json()
+        assert set(told) == {"type", "title", "status", "detail", "instance"}
+        assert told["status"] == refused.status_code
+        assert "qqq" not in refused.text
+        assert requests.get(f"{web.base_url}{told['type']}", timeout=5).status_code == 200
+
+
 def test_two_instances_run_side_by_side(env: dict[str, str], start_gunicorn: Start) -> None:
     first, second = start_gunicorn(env), start_gunicorn(env)
     assert first.port != second.port

@@ -121,7 +121,7 @@ def test_whatever_fails_a_read_is_stale_by_the_stated_bound_at_most(
     assert diary.answers <= ANSWERS | {(method, BROKEN) for method, _ in ANSWERS}
     # These were failures indeed, and the caches were in use.
     assert worst["kill_a_writer"] > 0
-    for event in ("hit_l1", "hit_l2", "gated", "fallback", "invalidation_lost"):
+    for event in ("hit_l1", "hit_l2", "gated_memory", "fallback", "invalidation_lost"):
         assert events[event] > 0
 
 

@@ -62,6 +62,12 @@ def told(started: Sequence[Worker]) -> tuple[Counter[str], Counter[str]]:
     return answers, sum((Counter(each["events"]) for each in found), Counter[str]())
 
 
+def led_once(events: Counter[str]) -> bool:
+    """Whether one loaded and stored, and all others had it from Redis or from a thread beside."""
+    others = events.pop("hit_l2", 0) + events.pop("shared", 0)
+    return (events, others) == (Counter(miss=1, stored=1), ALL - 1)
+
+
 def loads(valkey: Valkey) -> int:
     with valkey.client() as raw:
         return int(raw.get(LOADS) or 0)
@@ -72,7 +78,7 @@ def test_a_thousand_misses_of_four_processes_at_once_are_one_load(valkey: Valkey
         go(started)
         answers, events = told(started)
     assert (answers, loads(valkey)) == ({"load 1": ALL}, 1)
-    assert events == Counter(miss=1, stored=1, hit_l2=ALL - 1)
+    assert led_once(events)
 
 
 def test_without_the_fill_lease_many_would_have_loaded(valkey: Valkey) -> None:
@@ -97,4 +103,4 @@ def test_the_loader_killed_one_other_loads_when_its_lease_is_over(valkey: Valkey
         answers, events = told(started)
     assert 0 < left_ms <= LEASE_MS
     assert (answers, loads(valkey)) == ({"load 2": ALL}, 2)
-    assert events == Counter(miss=1, stored=1, hit_l2=ALL - 1)
+    assert led_once(events)

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.coordination.gate import Gate
-from app.coordination.stale import Stale
+from app.coordination.stale import Heard, Stale
 from app.scheduler import jobs
 from app.scheduler.jobs import Job, Overdue, Step
 from app.scheduler.runner import End, Run
@@ -40,11 +40,11 @@ class Told(PassThroughCache):
         super().__init__()
         self.clock, self.told = clock, list[tuple[float, set[str]]]()
 
-    def forget(self, changes: Sequence[Stale]) -> dict[Stale, str | None]:
+    def invalidate(self, changes: Sequence[Stale]) -> Heard:
         if changes:
             told = {namespace for change in changes for namespace in change.namespaces}
             self.told.append((self.clock(), told))
-        return super().forget(changes)
+        return super().invalidate(changes)
 
 
 class Sweep:

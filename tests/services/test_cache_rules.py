@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from app.coordination.cache import RedisCache
-from app.coordination.stale import Stale
+from app.coordination.stale import Heard, Stale
 from app.db.engine import Database
 from app.services.changes import Changes
 from app.services.stats import StatsService
@@ -47,8 +47,8 @@ class WrittenMeanwhile:
 
         return self._cache.fetch(*args, load=overtaken, **options)
 
-    def forget(self, changes: Sequence[Stale]) -> dict[Stale, str | None]:
-        return self._cache.forget(changes)
+    def invalidate(self, changes: Sequence[Stale]) -> Heard:
+        return self._cache.invalidate(changes)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_rule_3_an_earlier_snapshot_would_be_stored_under_the_new_sequence(
         earlier = stack.enter_context(db.read())
         earlier.execute(count)
         add_account(db)
-        process.cache.forget([TASKS])
+        process.cache.invalidate([TASKS])
         session = stack.enter_context(db.read()) if fresh else earlier
         process.read(lambda: str(session.scalar(count)).encode())
     other.value = 1
@@ -96,13 +96,13 @@ def test_rule_5_the_cache_is_told_after_the_commit_and_before_the_answer(
     processes: tuple[Process, Process], db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, seen = processes[0].cache, list[int]()
-    forget = cache.forget
+    invalidate = cache.invalidate
 
-    def watched(changes: Sequence[Stale]) -> dict[Stale, str | None]:
+    def watched(changes: Sequence[Stale]) -> Heard:
         with db.read() as session:
             seen.append(session.scalar(text("SELECT count(*) FROM invalidations")) or 0)
-        return forget(changes)
+        return invalidate(changes)
 
-    monkeypatch.setattr(cache, "forget", watched)
+    monkeypatch.setattr(cache, "invalidate", watched)
     Changes(db, cache, cache.gate).commit(lambda _: None, lambda _: TASKS)
     assert seen == [1]

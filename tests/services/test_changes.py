@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.coordination.gate import Gate
@@ -16,7 +18,8 @@ from app.coordination.stale import Stale
 from app.db.engine import Database
 from app.db.models import Account, Invalidation
 from app.db.types import new_id
-from app.services.changes import Changes, Note
+from app.errors import PreconditionFailed
+from app.services.changes import Changes, Note, Revealing
 from tests.services.cache_site import HOME, TASKS, Site, outbox
 from tests.support.database import rows_in
 from tests.support.proxy import Proxy
@@ -123,7 +126,9 @@ def test_changes_with_the_same_tags_are_told_as_one_and_each_is_told(site: Site)
 def test_each_of_many_projects_is_looked_up_as_often_as_one_alone(site: Site) -> None:
     def lookups(projects: int) -> int:
         before = Hashed.times
-        site.cache.forget([Stale(tuple(Hashed(f"project:{n}") for n in range(projects)), ("t",))])
+        site.cache.invalidate(
+            [Stale(tuple(Hashed(f"project:{n}") for n in range(projects)), ("t",))]
+        )
         return Hashed.times - before
 
     assert lookups(300) == 300 * lookups(1)
@@ -146,7 +151,7 @@ def test_a_change_that_two_histories_have_in_part_is_not_told(
         sent = {each._client: each._client.call_many for each in (here, there)}
         monkeypatch.setattr(here._client, "call_many", told_by)
         change = Stale(tuple(f"project:{each}" for each in range(150)), ("tasks",))
-        assert here.cache.forget([change]) == {change: None}
+        assert here.cache.invalidate([change]) == {change: None}
 
 
 def test_without_a_shared_cache_nothing_is_recorded(db: Database) -> None:
@@ -155,7 +160,66 @@ def test_without_a_shared_cache_nothing_is_recorded(db: Database) -> None:
     assert (outbox(db), changes.take_told()) == ([], [])
 
 
-def test_what_an_answer_reveals_is_forgotten_and_not_recorded(site: Site) -> None:
+class Watched(Site):
+    """Notes whether the database could be written whenever its cache is told something."""
+
+    def __init__(self, db: Database, url: str) -> None:
+        super().__init__(db, url)
+        self.could_write: list[bool] = []
+        self._tell = self.cache._client.call_many
+        self.cache._client.call_many = self._told  # type: ignore[method-assign]
+
+    def _told(self, calls: Sequence[Call]) -> list[object]:
+        with ThreadPoolExecutor(1) as pool:
+            self.could_write.append(pool.submit(self._write).result())
+        return self._tell(calls)
+
+    def _write(self) -> bool:
+        try:
+            with self.db.engine.connect() as connection:
+                connection.exec_driver_sql(
+                    "PRAGMA busy_timeout = 0"
+                    if self.db.dialect == "sqlite"
+                    else "SET lock_timeout = '50ms'"
+                )
+                connection.execute(update(Account).values(name="told"))
+        except DBAPIError:
+            return False
+        return True
+
+
+def revealed(session: Session) -> None:
+    renamed("new")(session)
+    raise Revealing(PreconditionFailed("changed meanwhile"), TASKS)
+
+
+def test_what_an_answer_reveals_is_told_and_not_recorded(site: Site) -> None:
     site.read(0)
-    site.changes.reveal(TASKS)
+    with pytest.raises(PreconditionFailed, match="changed meanwhile"):
+        site.changes.commit(revealed, lambda _: TASKS)
     assert (site.read(1), outbox(site.db)) == (1, [])
+
+
+def test_what_an_answer_reveals_is_told_when_its_unit_has_ended(
+    db: Database, valkey: Valkey
+) -> None:
+    site = Watched(db, valkey.url).ready()
+    site.could_write.clear()
+    with pytest.raises(PreconditionFailed):
+        site.changes.commit(revealed, lambda _: TASKS)
+    assert site.could_write == [True]
+    with db.write() as session:  # the control
+        renamed("new")(session)
+        site.cache.invalidate([TASKS])
+    assert site.could_write == [True, False]
+    site.close()
+
+
+def test_what_an_answer_reveals_and_nobody_hears_shuts_the_gate(
+    make_site: Callable[[str], Site], valkey_proxy: Proxy
+) -> None:
+    site = make_site(valkey_proxy.url).ready()
+    valkey_proxy.cut()
+    with pytest.raises(PreconditionFailed):
+        site.changes.commit(revealed, lambda _: TASKS)
+    assert not site.gate.is_open

@@ -236,7 +236,7 @@ def test_the_cache_is_not_believed_before_the_first_look(
     make_site: MakeSite, valkey: Valkey
 ) -> None:
     site = make_site(valkey.url)
-    assert (site.read(0), site.metrics.cache.labels("gated")._value.get()) == (0, 1)
+    assert (site.read(0), site.metrics.cache.labels("gated_database")._value.get()) == (0, 1)
     with valkey.client() as raw:
         assert [key for key in raw.scan_iter() if HOME in key] == []
 

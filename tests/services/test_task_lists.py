@@ -155,6 +155,17 @@ def test_lists_go_through_the_cache_and_its_key_names_the_reader_and_the_query(
     assert TaskQuery(due_before=elsewhere).key(world.ann.account_id) in keys
 
 
+def test_a_page_has_one_key_however_its_cursor_is_written(world: World) -> None:
+    last = uuid4()
+    plain = encode_cursor("created", last)
+    spaced = json.dumps(["created", str(last).upper()]).replace(",", "," + " " * 3_000)
+    long = base64.urlsafe_b64encode(spaced.encode()).decode().rstrip("=")
+    keys = [TaskQuery(cursor=each).key(world.ann.account_id) for each in (plain, long)]
+    assert len(long) > 4_000
+    assert keys[0] == keys[1] != TaskQuery().key(world.ann.account_id)
+    assert str(last) in keys[0]
+
+
 @pytest.mark.parametrize(
     "cursor",
     [

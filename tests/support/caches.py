@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from app.coordination.absent import Scripting
-from app.coordination.cache import RedisCache, meta_ttl_ms
+from app.coordination.cache import RedisCache
+from app.coordination.cache_calls import meta_ttl_ms
 from app.coordination.client import ScriptClient, from_url
 from app.coordination.gate import Gate
 from app.coordination.local_cache import LocalCache, Visit, begin_visit

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.coordination.stale import Stale
+from app.coordination.stale import NO_HISTORY, Heard, Stale
 from app.db.engine import Database
 from app.db.migrate import upgrade
 from app.db.models import Account, Base, Project, Task
@@ -167,8 +167,8 @@ class PassThroughCache:
         self.loads += 1
         return load()
 
-    def forget(self, changes: Sequence[Stale]) -> dict[Stale, str | None]:
+    def invalidate(self, changes: Sequence[Stale]) -> Heard:
         self.invalidated += [
             (namespace, change.tags) for change in changes for namespace in change.namespaces
         ]
-        return dict.fromkeys(changes, "")
+        return dict.fromkeys(changes, NO_HISTORY)

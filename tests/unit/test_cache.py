@@ -11,7 +11,6 @@ from app.coordination import keys
 from app.coordination.absent import NoRedis
 from app.coordination.cache import RedisCache
 from app.coordination.client import ScriptClient, from_url
-from app.coordination.memory_cache import MemoryCache
 from app.coordination.stale import Stale
 from app.metrics import Metrics
 from tests.support.caches import shared_cache
@@ -50,7 +49,7 @@ def source() -> Source:
     return Source()
 
 
-def get(cache: RedisCache | MemoryCache, source: Source, key: str = "list") -> int:
+def get(cache: RedisCache, source: Source, key: str = "list") -> int:
     return int(cache.fetch("project:1", key, tags=["tasks"], load=source))
 
 
@@ -65,7 +64,7 @@ def test_an_invalidation_by_one_process_holds_in_every_other(
     reader, writer = cache_on(valkey.url), cache_on(valkey.url)
     get(reader, source)
     source.value = 1
-    writer.forget([TASKS])
+    writer.invalidate([TASKS])
     assert get(reader, source) == 1
 
 
@@ -86,7 +85,7 @@ def test_a_reader_that_loaded_before_a_write_cannot_store_after_it(
     def load_then_be_overtaken() -> bytes:
         loaded = source()
         source.value = 1
-        writer.forget([TASKS])
+        writer.invalidate([TASKS])
         return loaded
 
     stale = slow.fetch("project:1", "list", tags=["tasks"], load=load_then_be_overtaken)
@@ -136,7 +135,7 @@ def test_a_full_redis_drops_the_namespace_where_it_cannot_move_a_tag(
     with valkey.client() as raw:
         raw.config_set("maxmemory", 1)
         source.value = 1
-        writer.forget([TASKS])
+        writer.invalidate([TASKS])
         assert get(reader, source) == 1
         raw.config_set("maxmemory", 0)
     assert get(reader, source) == 1
@@ -159,7 +158,7 @@ def test_restarted_redis_serves_nothing_from_before(valkey: Valkey, source: Sour
         raw.save()
     valkey.stop()
     source.value = 1
-    cache.forget([TASKS])  # nobody there to hear it
+    cache.invalidate([TASKS])  # nobody there to hear it
     valkey.restart()
     fresh = cache_on(valkey.url)
     assert get(fresh, source) == 1
@@ -171,62 +170,8 @@ def test_with_redis_gone_the_process_remembers_for_itself(source: Source) -> Non
     assert [get(cache, source) for _ in range(3)] == [0, 0, 0]
     assert source.loads == 1
     source.value = 1
-    cache.forget([TASKS])
+    cache.invalidate([TASKS])
     assert get(cache, source) == 1
-
-
-def test_what_a_process_remembers_ends_five_seconds_after_the_load_began(source: Source) -> None:
-    now = [100.0]
-    memory = MemoryCache(clock=lambda: now[0])
-
-    def slow() -> bytes:
-        now[0] += 3
-        return source()
-
-    memory.fetch("project:1", "list", tags=["tasks"], load=slow)
-    now[0] += 1.9
-    get(memory, source)
-    assert source.loads == 1
-    now[0] += 0.2
-    get(memory, source)
-    assert source.loads == 2
-
-
-def test_a_load_begun_before_a_write_of_ones_own_is_not_remembered(source: Source) -> None:
-    memory = MemoryCache()
-
-    def overtaken() -> bytes:
-        loaded = source()
-        source.value = 1
-        memory.forget([TASKS])
-        return loaded
-
-    memory.fetch("project:1", "list", tags=["tasks"], load=overtaken)
-    assert get(memory, source) == 1
-
-
-def test_a_forgotten_write_still_judges_the_loads_that_were_under_way(source: Source) -> None:
-    memory = MemoryCache(most=2)
-
-    def overtaken() -> bytes:
-        loaded = source()
-        source.value = 1
-        for namespace in ("project:1", "project:2", "project:3"):
-            memory.forget([Stale((namespace,), ("tasks",))])
-        return loaded
-
-    memory.fetch("project:1", "list", tags=["tasks"], load=overtaken)
-    assert get(memory, source) == 1
-
-
-def test_what_a_process_remembers_is_bounded(source: Source) -> None:
-    memory = MemoryCache(most=3)
-    for key in "abcd":
-        get(memory, source, key)
-    get(memory, source, "d")
-    assert source.loads == 4
-    get(memory, source, "a")
-    assert source.loads == 5
 
 
 def test_what_another_release_stored_in_its_own_way_is_loaded_anew(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.coordination.cache import MOST_TAGS
+from app.coordination.cache_calls import MOST_TAGS
 from app.coordination.stale import Stale
-from tests.support.caches import Process, visiting
+from tests.support.caches import HOME, Process, visiting
 from tests.support.redis_servers import Valkey
 
 NAMESPACES, KEYS_EACH, TAG_KINDS = 10, 10, 2_000
@@ -22,7 +22,7 @@ def churn(process: Process, turns: int) -> None:
         with visiting(visit):
             key = f"key {turn // NAMESPACES % KEYS_EACH}"
             process.cache.fetch(namespace, key, tags=[tag], load=process.load)
-        process.cache.forget([Stale((namespace,), (f"task:{turn * 11 % TAG_KINDS}", "lists"))])
+        process.cache.invalidate([Stale((namespace,), (f"task:{turn * 11 % TAG_KINDS}", "lists"))])
 
 
 @pytest.mark.parametrize("turns", [3_000, pytest.param(1_000_000, marks=pytest.mark.soak)])
@@ -43,3 +43,12 @@ def test_nothing_leaks_whatever_is_stored_and_invalidated(valkey: Valkey, turns:
     assert len(local._generations) == NAMESPACES
     assert local._moved <= NAMESPACES * min(TAG_KINDS, 4_096)
     assert len(process.cache._fallback._written) <= NAMESPACES
+
+
+def test_what_a_process_holds_is_counted_with_its_keys_and_tags(valkey: Valkey) -> None:
+    process = Process(valkey.url)
+    key, tag = "k" * 4_000, "t" * 1_000
+    process.read()
+    with visiting(process.visit()):
+        process.cache.fetch(HOME, key, tags=[tag], load=process.load)
+    assert 5_000 < process.cache.local.bytes < 6_000

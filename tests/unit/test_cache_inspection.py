@@ -52,7 +52,7 @@ def test_each_namespace_is_told_with_what_is_in_it(
     for key, tag in (("a", "t"), ("b", "t"), ("c", "u")):
         fill(cache, "project:1", key, b"12345", tag)
     fill(cache, "project:2", "a")
-    cache.forget([Stale(("project:1", "project:3"), ("u",))])
+    cache.invalidate([Stale(("project:1", "project:3"), ("u",))])
     cache.history()  # leaves nothing
     views = [view.as_dict() for view in inspection.namespaces()]
     epochs = [view.pop("epoch") for view in views]

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.coordination import keys
-from app.coordination.cache import MOST_TAGS
+from app.coordination.cache_calls import MOST_TAGS
 from app.coordination.gate import Gate
 from app.coordination.memory_cache import MemoryCache
 from app.coordination.stale import Stale
@@ -95,7 +95,7 @@ def test_rule_2_a_waiter_takes_what_was_loaded_only_if_it_is_valid_for_itself(
         led = pool.submit(leader.read, load)
         assert loading.wait(10)
         if overtaken:
-            leader.cache.forget([TASKS])
+            leader.cache.invalidate([TASKS])
         waited = pool.submit(waiter.read)
         eventually(lambda: waiter.events("wait") == 1, what="somebody who waits")
         go_on.set()
@@ -107,12 +107,12 @@ def test_rule_2_a_waiter_takes_what_was_loaded_only_if_it_is_valid_for_itself(
 
 def overtake(process: Process, valkey: Valkey, by: str) -> None:
     if by == "a tag":
-        process.cache.forget([TASKS])
+        process.cache.invalidate([TASKS])
     elif by == "the floor":
-        process.cache.forget([Stale((HOME,), tuple(f"t{n}" for n in range(MOST_TAGS + 1)))])
-        process.cache.forget([Stale((HOME,), ("people",))])
+        process.cache.invalidate([Stale((HOME,), tuple(f"t{n}" for n in range(MOST_TAGS + 1)))])
+        process.cache.invalidate([Stale((HOME,), ("people",))])
     elif by == "another tag":
-        process.cache.forget([Stale((HOME,), ("people",))])
+        process.cache.invalidate([Stale((HOME,), ("people",))])
     else:
         lose(valkey, by)
 
@@ -146,11 +146,11 @@ def test_rule_5_told_before_the_commit_a_reader_between_would_keep_the_old_value
     """`before` is the control."""
     writer, reader = processes
     if order == "before":
-        writer.cache.forget([TASKS])
+        writer.cache.invalidate([TASKS])
     reader.read()
     reader.value = 1  # the commit
     if order == "after":
-        writer.cache.forget([TASKS])
+        writer.cache.invalidate([TASKS])
     assert reader.read() == shown
 
 
@@ -158,8 +158,8 @@ def test_rule_5_telling_again_is_harmless(processes: tuple[Process, Process]) ->
     writer, reader = processes
     for value in range(3):
         reader.value = value
-        writer.cache.forget([TASKS])
-        writer.cache.forget([TASKS])
+        writer.cache.invalidate([TASKS])
+        writer.cache.invalidate([TASKS])
         assert [reader.read() for _ in range(2)] == [value] * 2
 
 
@@ -176,8 +176,8 @@ def test_rule_6_an_invalidation_of_ones_own_does_not_move_what_was_seen(
     with visiting(here.visit()):
         here.read()
     here.value = 1
-    there.cache.forget([TASKS])
-    here.cache.forget([Stale((HOME,), ("people",))])
+    there.cache.invalidate([TASKS])
+    here.cache.invalidate([Stale((HOME,), ("people",))])
     if planted:
         here.cache.local._generations[HOME].seen = 2
     with visiting(here.visit()):
@@ -193,7 +193,7 @@ def test_rule_6_l1_is_read_without_a_round_trip_of_its_own_and_never_after_a_mov
         here.value = value
         with visiting(here.visit()):
             assert [here.read() for _ in range(3)] == [value] * 3
-        there.cache.forget([TASKS])
+        there.cache.invalidate([TASKS])
     assert here.events("hit_l1") == 6
 
 
@@ -205,7 +205,7 @@ def test_rule_6_a_request_that_did_not_look_reads_nothing_of_l1(
     with visiting(here.visit()):
         here.read()
     here.value = 1
-    there.cache.forget([TASKS])
+    there.cache.invalidate([TASKS])
     with visiting(here.cache.local.visit([HOME])):
         assert here.read() == 1
     assert here.events("hit_l1") == 0
@@ -256,9 +256,9 @@ def test_rule_9_tags_are_pruned_by_raising_the_floor(
 ) -> None:
     writer, reader = processes
     reader.read(key="early")
-    writer.cache.forget([TASKS])
+    writer.cache.invalidate([TASKS])
     reader.value = 1
-    writer.cache.forget([Stale((HOME,), tuple(f"t{n}" for n in range(MOST_TAGS + 1)))])
+    writer.cache.invalidate([Stale((HOME,), tuple(f"t{n}" for n in range(MOST_TAGS + 1)))])
     with valkey.client() as raw:
         assert raw.zcard(NAMES.tags) == MOST_TAGS + 1  # and the sentinel's is one of them
         assert raw.zscore(NAMES.tags, "tasks") is None

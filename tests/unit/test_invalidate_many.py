@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
 
-from app.coordination import keys
+from app.coordination.cache_calls import CacheCalls
 from app.coordination.client import ScriptClient, from_url
+from app.coordination.scripts import Call
 from app.coordination.stale import Stale
 from app.metrics import Metrics
 from tests.support.caches import SCRIPTS, shared_cache
@@ -71,7 +72,7 @@ def test_namespaces_are_told_a_hundred_at_a_time_and_each_is_stale(
         for script in SCRIPTS.values():  # so that none is sent twice, as an unknown one is
             raw.script_load(script.source)
         raw.config_resetstat()
-        writer.cache.forget([Stale(tuple(MANY[:count]), ("tasks",))])
+        writer.cache.invalidate([Stale(tuple(MANY[:count]), ("tasks",))])
         calls = raw.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
     assert (writer.exchanges(), calls) == (exchanges, count)
     assert writer.events("invalidation") == count
@@ -80,7 +81,7 @@ def test_namespaces_are_told_a_hundred_at_a_time_and_each_is_stale(
 
 
 def test_only_the_tags_that_moved_are_stale(valkey: Valkey, reader: Process) -> None:
-    Process(valkey.url).cache.forget([Stale(tuple(MANY), ("people",))])
+    Process(valkey.url).cache.invalidate([Stale(tuple(MANY), ("people",))])
     assert reader.read() == [0] * len(MANY)
 
 
@@ -89,22 +90,25 @@ def test_with_redis_away_the_change_is_not_heard(valkey_proxy: Proxy, reader: Pr
     valkey_proxy.cut()
     change = Stale(tuple(MANY), ("tasks",))
     with capture_logs() as logs:
-        assert writer.cache.forget([change]) == {change: None}
+        assert writer.cache.invalidate([change]) == {change: None}
     assert writer.events("invalidation_lost") == len(MANY)
     assert [log["event"] for log in logs] == ["cache.invalidation_lost"] * len(MANY)
     assert reader.read() == [0] * len(MANY)  # nobody has told it
 
 
 def test_one_namespace_that_is_refused_leaves_its_change_unheard_and_the_others_told(
-    valkey: Valkey, reader: Process
+    valkey: Valkey, reader: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer, broken = Process(valkey.url), MANY[30]
     changes = [Stale((each,), ("tasks",)) for each in MANY]
-    with valkey.client() as raw:
-        meta = keys.cache(broken, "").meta
-        raw.rename(meta, f"{meta}:away")
-        raw.set(meta, "not a hash")
-        heard = writer.cache.forget(changes)
-        raw.rename(f"{meta}:away", meta)
+    calls = writer.cache._calls
+
+    def planted(namespace: str, tags: Sequence[str]) -> Call:
+        """For one of them a script that lacks its arguments."""
+        call = CacheCalls.invalidate(calls, namespace, tags)
+        return call._replace(args=[]) if namespace == broken else call
+
+    monkeypatch.setattr(calls, "invalidate", planted)
+    heard = writer.cache.invalidate(changes)
     assert [change for change, history in heard.items() if history is None] == [changes[30]]
     assert reader.read() == [each is not broken for each in MANY]

@@ -11,6 +11,7 @@ import pytest
 from app.coordination import local_cache
 from app.coordination.local_cache import Generation, Loaded, LocalCache, Visit
 from app.coordination.scripts import ScriptRegistry
+from app.coordination.values import kept_bytes
 from tests.support.waiting import eventually
 
 SCRIPT = ScriptRegistry.from_folder()["cache_sync.v2"]
@@ -43,9 +44,11 @@ def follows(cache: LocalCache, clock: int, *, floor: int = 0, **moved: int) -> V
 
 
 def put(
-    visit: Visit, key: str, value: object, *, at: int, size: int = 10, ttl: int = LONG_MS
+    visit: Visit, key: str, value: object, *, at: int, size: int = 1_000, ttl: int = LONG_MS
 ) -> None:
-    visit.put(HOME, key, value, Loaded(at, ["tasks"], ttl, size))
+    """`size`: of all of the entry."""
+    own = size - kept_bytes(HOME, key, "tasks")
+    visit.put(HOME, key, value, Loaded(at, ["tasks"], ttl, own))
 
 
 @pytest.fixture
@@ -111,7 +114,7 @@ def test_its_time_over_it_is_not_read(cache: LocalCache) -> None:
     put(visit, "list", "kept", at=0)
     eventually(lambda: visit.get(HOME, "soon") is None, what="the entry's end")
     assert visit.get(HOME, "list") == "kept"
-    assert (len(cache), cache.bytes) == (1, 10)
+    assert (len(cache), cache.bytes) == (1, 1_000)
 
 
 # --- generations ----------------------------------------------------------------------------------
@@ -205,25 +208,25 @@ def test_the_entries_used_longest_ago_leave_first() -> None:
     visit.get(HOME, "a")
     put(visit, "d", "d", at=0)
     assert [visit.get(HOME, key) for key in "abcd"] == ["a", None, "c", "d"]
-    assert cache.bytes == 30
+    assert cache.bytes == 3_000
 
 
-def test_all_values_together_are_bounded() -> None:
-    cache = local(most_bytes=100)
+def test_all_entries_together_are_bounded() -> None:
+    cache = local(most_bytes=10_000)
     visit = hears(cache.visit([HOME]))
     for number in range(50):
-        put(visit, str(number), number, at=0, size=30)
-        assert cache.bytes <= 100
-    assert (len(cache), cache.bytes) == (3, 90)
-    put(visit, "49", "larger", at=0, size=80)
-    assert (len(cache), cache.bytes) == (1, 80)
+        put(visit, str(number), number, at=0, size=3_000)
+        assert cache.bytes <= 10_000
+    assert (len(cache), cache.bytes) == (3, 9_000)
+    put(visit, "49", "larger", at=0, size=8_000)
+    assert (len(cache), cache.bytes) == (1, 8_000)
 
 
 def test_what_is_larger_than_all_of_it_is_not_kept_and_pushes_nothing_out() -> None:
-    cache = local(most_bytes=100)
+    cache = local(most_bytes=10_000)
     visit = hears(cache.visit([HOME]))
     put(visit, "small", 1, at=0)
-    put(visit, "large", 2, at=0, size=101)
+    put(visit, "large", 2, at=0, size=10_001)
     assert (visit.get(HOME, "small"), visit.get(HOME, "large")) == (1, None)
 
 
@@ -274,7 +277,7 @@ def test_a_request_reads_nothing_of_a_generation_that_has_left() -> None:
 
 def test_nothing_leaks_over_many_stores_and_moves() -> None:
     """A hundred thousand of each, over a bounded set of keys."""
-    cache = local(most_entries=100, most_bytes=5_000, most_namespaces=10, most_moved=500)
+    cache = local(most_entries=100, most_bytes=50_000, most_namespaces=10, most_moved=500)
     for turn in range(100_000):
         place, tag = f"project:{turn % 50}", f"task:{turn % 997}"
         visit = cache.visit([place])
@@ -282,7 +285,7 @@ def test_nothing_leaks_over_many_stores_and_moves() -> None:
         hears(visit, clock=turn, follows=followed, moved={tag: turn} if followed else None)
         visit.put(place, f"{turn % 211}", turn, Loaded(turn, [tag], LONG_MS, turn % 97))
     assert len(cache) <= 100
-    assert cache.bytes == sum(held.size for held in cache._held.values()) <= 5_000
+    assert cache.bytes == sum(held.size for held in cache._held.values()) <= 50_000
     assert len(cache._generations) == 10
     remembered = sum(len(each.moved) for each in cache._generations.values())
     assert cache._moved == remembered <= 500

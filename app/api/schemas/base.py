@@ -17,6 +17,7 @@ from pydantic import (
     StringConstraints,
 )
 
+from app.services.cursors import CURSOR_MAX
 from app.services.task_query import LIMIT_DEFAULT, LIMIT_MAX
 
 _DATE_AND_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:")
@@ -79,7 +80,9 @@ class View(BaseModel):
 class PageQuery(Query):
     """Where a list begins and how long its pages are."""
 
-    cursor: Text | None = Field(None, description="`next_cursor` of the page before.")
+    cursor: Text | None = Field(
+        None, max_length=CURSOR_MAX, description="`next_cursor` of the page before."
+    )
     limit: int = Field(LIMIT_DEFAULT, ge=1, le=LIMIT_MAX, description="Items a page.")
 
 

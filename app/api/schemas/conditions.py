@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, WithJsonSchema
 
+from app.api.compression import plain_tags
 from app.api.schemas.base import Parameters, left_out
 from app.errors import PreconditionRequired
 
@@ -29,7 +30,7 @@ def _version_of(given: Any) -> int:
     """
     if not given or given.strip() == "*" or "," in given:
         raise PreconditionRequired('Send one version that you have read, such as If-Match: "v3".')
-    found = _TAG.fullmatch(given.strip())
+    found = _TAG.fullmatch(plain_tags(given.strip()))
     return int(found[1]) if found else NEVER
 
 
