@@ -36,18 +36,29 @@ from app.coordination.redlock import Redlock
 from app.coordination.scripts import ScriptRegistry
 from app.db.engine import Database
 from app.metrics import Metrics
+from app.services.access_tokens import AccessTokenService
 from app.services.accounts import AccountService
+from app.services.admin import AdminService
 from app.services.changes import Changes
 from app.services.committed_cache import CommittedCache
+from app.services.export import ExportService
 from app.services.history import HistoryService
 from app.services.idempotency import Idempotency
 from app.services.imports import ImportService
 from app.services.invitations import InvitationService
+from app.services.issuing import Lifetimes
 from app.services.limit_rules import LimitRules
+from app.services.mail import LogMailer, Mailer, SmtpMailer
 from app.services.members import MemberService
+from app.services.own_account import OwnAccountService
+from app.services.passwords import Passwords
 from app.services.ports import Cache
+from app.services.post import Post
 from app.services.projects import ProjectService
+from app.services.recovery import RecoveryService
+from app.services.refresh import RefreshService
 from app.services.relay import Relay
+from app.services.sessions import SessionService
 from app.services.stats import StatsService
 from app.services.sweep import SweepService
 from app.services.tasks import TaskService
@@ -78,6 +89,14 @@ class Container:
     idempotency: Idempotency
     relay: Relay
     accounts: AccountService
+    own_account: OwnAccountService
+    export: ExportService
+    post: Post
+    recovery: RecoveryService
+    sessions: SessionService
+    refresh: RefreshService
+    access_tokens: AccessTokenService
+    admin: AdminService
     tokens: Tokens
     projects: ProjectService
     members: MemberService
@@ -118,6 +137,7 @@ class Container:
         Again does nothing. A request that is still under way is answered, with new connections
         where it needs some.
         """
+        self.post.close()
         self.relay.close()
         self.fleet.leave()
         self.limit_rules.close()
@@ -148,8 +168,13 @@ def build(settings: Settings) -> Container:
     shared = _shared_cache(settings, redis.cache, scripts, metrics, gate)
     cache: Cache = shared or MemoryCache()
     changes = Changes(db, cache, gate)
+    passwords = Passwords(PasswordHasher(), at_once=settings.passwords_at_once)
+    post = Post(_mailer(settings))
+    recovery = RecoveryService(db, changes, passwords, post)
+    accounts = AccountService(
+        db, changes, passwords, settings.session_ttl_s, settings.access_ttl_s, greet=recovery.greet
+    )
     committed = CommittedCache(db, cache)
-    accounts = AccountService(db, changes, PasswordHasher(), settings.session_ttl_s)
     local = shared.local if shared else None
     fleet = Fleet(redis.limiter, scripts, identity=identity)
     return Container(
@@ -171,6 +196,16 @@ def build(settings: Settings) -> Container:
         idempotency=Idempotency(db, changes),
         relay=Relay(db, shared, changes, gate, metrics, entry_ttl_s=settings.cache_ttl_s),
         accounts=accounts,
+        own_account=OwnAccountService(db, changes, passwords),
+        export=ExportService(db),
+        post=post,
+        recovery=recovery,
+        sessions=SessionService(db, changes),
+        refresh=RefreshService(
+            db, changes, Lifetimes.of(settings.session_ttl_s, settings.access_ttl_s)
+        ),
+        access_tokens=AccessTokenService(db, changes),
+        admin=AdminService(db, changes),
         tokens=Tokens(accounts, local, gate),
         projects=ProjectService(db, changes),
         members=MemberService(db, changes),
@@ -181,6 +216,12 @@ def build(settings: Settings) -> Container:
         imports=ImportService(db, changes),
         sweep=SweepService(changes),
     )
+
+
+def _mailer(settings: Settings) -> Mailer:
+    if settings.smtp_url:
+        return SmtpMailer(settings.smtp_url, sender=settings.mail_from)
+    return LogMailer(shows_text=settings.app_env == "development")
 
 
 def _rates(settings: Settings, client: Scripting, scripts: ScriptRegistry, fleet: Fleet) -> Rates:

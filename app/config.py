@@ -34,6 +34,7 @@ from app.config_values import (
     OriginList,
     RedisUrl,
     RedisUrlList,
+    SmtpUrl,
     listed,
 )
 from app.errors import ConfigError
@@ -134,6 +135,14 @@ class Settings(BaseModel):
         "CORS_ORIGINS", None, "origins joined by ',', such as https://app.example.com, or *"
     )
 
+    passwords_at_once: int = _var("PASSWORDS_AT_ONCE", 4, "a whole number, 1 to 64", ge=1, le=64)
+    smtp_url: SmtpUrl | None = _var(
+        "SMTP_URL", None, "smtp://user:password@host:port, or smtps://… for TLS from the start"
+    )
+    mail_from: str = _var(
+        "MAIL_FROM", "taskflow@localhost", "an e-mail address", pattern=r"^[^\s@<>]+@[^\s@<>]+$"
+    )
+    access_ttl_s: int = _seconds("ACCESS_TTL_S", 3_600)
     session_ttl_s: int = _seconds("SESSION_TTL_S", 30 * 86_400)
     cache_ttl_s: int = _seconds("CACHE_TTL_S", 300, most=3_600)
     max_body_bytes: int = _var(

@@ -36,6 +36,14 @@ def _redis_url(value: str) -> str:
     return value
 
 
+def _smtp_url(value: str) -> str:
+    parts = _split(value)
+    is_server = parts.scheme in ("smtp", "smtps") and parts.hostname and parts.port != 0
+    if not is_server or parts.path.strip("/") or parts.query:
+        raise ValueError("not an SMTP URL")
+    return value
+
+
 def _database_url(value: str) -> str:
     parts = _split(value)
     is_file = value.startswith("sqlite:///") and len(value) > len("sqlite:///")
@@ -101,6 +109,7 @@ def _server(url: str) -> tuple[str, int]:
 
 
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+SmtpUrl = Annotated[str, AfterValidator(_smtp_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 LimitList = Annotated[str, AfterValidator(limit_list)]
 RedisUrlList = Annotated[str, AfterValidator(_redis_urls)]

@@ -108,6 +108,18 @@ class PoolExhausted(CoordinationError):
     """Every connection of this purpose is in use: our own load, not Redis's fault."""
 
 
+class HashingBusy(TaskFlowError):
+    """More passwords are being hashed than this process does at once, for seconds on end."""
+
+    retry_after_s = 2
+
+
+class PostBusy(TaskFlowError):
+    """As many mails wait to be sent as may."""
+
+    retry_after_s = 10
+
+
 class LimitsUnavailable(TaskFlowError):
     """Redis is away, and requests that it cannot count are not served (`RATELIMIT_ON_LOSS`)."""
 

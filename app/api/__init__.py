@@ -10,7 +10,9 @@ from flask_openapi import Info, OpenAPI
 
 from app import __version__
 from app.api import (
+    access_tokens,
     accounts,
+    admin,
     authentication,
     bodies,
     compression,
@@ -56,6 +58,8 @@ HOOKS = (
 BLUEPRINTS = (
     accounts.blueprint,
     sessions.blueprint,
+    access_tokens.blueprint,
+    admin.blueprint,
     projects.blueprint,
     members.blueprint,
     invitations.blueprint,

@@ -12,13 +12,18 @@ from flask import Flask, g, request
 
 from app.api.context import container
 from app.bootstrap import Container
-from app.errors import TaskFlowError, Unauthenticated
+from app.db.enums import Scope
+from app.errors import Forbidden, TaskFlowError, Unauthenticated
 from app.services.actor import Actor
 
 # Endpoints that need no log-in. Everything else does, whoever wrote it.
 PUBLIC = frozenset(
     {
         "accounts.register",
+        "accounts.request_password_reset",
+        "accounts.reset_password",
+        "accounts.verify_address",
+        "sessions.refresh_session",
         "sessions.log_in",
         "health.live",
         "health.ready",
@@ -33,8 +38,15 @@ PUBLIC = frozenset(
     }
 )
 
+# Who holds a personal access token must not become the account's owner with it.
+LOG_IN_ONLY = frozenset({"accounts", "sessions", "access_tokens", "admin"})
+"""Blueprints that take no personal access token, but for `BY_ANY_TOKEN`."""
+BY_ANY_TOKEN = frozenset({"accounts.me"})
+
 # Endpoints whose answer holds a secret: it is never kept, and never compressed.
-RETURNS_SECRET = frozenset({"sessions.log_in"})
+RETURNS_SECRET = frozenset(
+    {"sessions.log_in", "sessions.refresh_session", "access_tokens.create_access_token"}
+)
 
 
 def install_lookup(app: Flask, _container: Container) -> None:
@@ -92,3 +104,14 @@ def _enforce() -> None:
     if g.actor is not None:
         tokens = container().tokens
         g.actor = tokens.confirm(g.token, g.actor, visit=g.visit, looked_up=g.looked_up)
+        _check_scopes(g.actor)
+
+
+def _check_scopes(actor: Actor) -> None:
+    if actor.scopes is None:
+        return
+    if request.blueprint in LOG_IN_ONLY and request.endpoint not in BY_ANY_TOKEN:
+        raise Forbidden("This needs a log-in: no personal access token can do it.")
+    needed = Scope.READ if request.method in ("GET", "HEAD", "OPTIONS") else Scope.WRITE
+    if needed not in actor.scopes:
+        raise Forbidden(f"This needs a token with the scope {needed}.")

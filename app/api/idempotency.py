@@ -26,6 +26,10 @@ KEY_PATTERN = rf"^[\x21-\x7e]{{1,{KEY_MAX}}}$"
 _KEY = re.compile(KEY_PATTERN)
 
 
+# With the account that it ends, its own answer would go too.
+NEVER_KEPT = RETURNS_SECRET | {"accounts.delete_account"}
+
+
 class _Refused(Exception):
     """A handler's own answer is an error: what it did is undone."""
 
@@ -37,7 +41,7 @@ def install(app: Flask, _container: Container) -> None:
 
 def takes_key(endpoint: str | None, method: str) -> bool:
     """Whether an answer of this route may be kept, to be given again."""
-    return method == "POST" and needs_actor(endpoint) and endpoint not in RETURNS_SECRET
+    return method == "POST" and needs_actor(endpoint) and endpoint not in NEVER_KEPT
 
 
 def _answer_once() -> Response | None:

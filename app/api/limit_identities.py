@@ -27,7 +27,11 @@ def by_log_in() -> str:
 
     With the address in it, so that nobody can lock an account's owner out by trying to log in from
     somewhere else; hashed, because it is what the client sent, and somebody's e-mail address.
+    Somebody who is logged in tries the password of that account.
     """
+    actor = g.get("actor")
+    if actor:
+        return f"login:{actor.account_id}:{g.client_address}"
     given = peeked().get("email")
     # What the schema will refuse names no account: reading it would be work for whoever sends it.
     is_text = isinstance(given, str) and len(given) <= EMAIL_MAX

@@ -41,6 +41,12 @@ from app.services.limit_rules import Budget, limits_of_settings
 # Endpoints that draw on another budget than `reads` or `writes`.
 BUDGETS: Mapping[str, Budget] = {
     "accounts.register": Budget.LOGIN,
+    "accounts.change_password": Budget.LOGIN,
+    "accounts.delete_account": Budget.LOGIN,
+    "accounts.request_password_reset": Budget.LOGIN,
+    "accounts.reset_password": Budget.LOGIN,
+    "accounts.request_verification": Budget.LOGIN,
+    "accounts.verify_address": Budget.LOGIN,
     "sessions.log_in": Budget.LOGIN,
 }
 # Budgets that count for somebody else than the caller.

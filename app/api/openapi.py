@@ -30,6 +30,7 @@ SECURITY_SCHEMES: Final[dict[str, Any]] = {
 _REFUSALS: Final = {
     "400": "The body is not readable JSON.",
     "401": "No log-in, or one that has ended.",
+    "403": "The account's role, or the token's scopes, do not allow it.",
     "404": "It is not there, or this account may not see it.",
     "409": "The first request with this Idempotency-Key is still running.",
     "412": "It has changed since the version in If-Match.",
@@ -119,7 +120,7 @@ def _refusals(path: str, operation: dict[str, Any]) -> set[str]:
     parameters = {p["name"]: p["in"] for p in operation.get("parameters", ())}
     codes = {"429", "500", "503"} if path.startswith("/api/") else set()
     if operation.get("security") != []:
-        codes |= {"401"}
+        codes |= {"401", "403"}
     if "requestBody" in operation:
         codes |= {"400", "413", "415", "422"}
     if "query" in parameters.values():

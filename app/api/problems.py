@@ -47,6 +47,8 @@ TABLE: Mapping[type[TaskFlowError], Kind] = {
     errors.InvalidInput: Kind(422, "invalid-input", "The input cannot be taken"),
     errors.PreconditionRequired: Kind(428, "version-needed", "A change needs If-Match"),
     errors.LimitsUnavailable: Kind(503, "limits-unavailable", "Rate limits cannot be decided"),
+    errors.HashingBusy: Kind(503, "hashing-busy", "Too many passwords are being checked"),
+    errors.PostBusy: Kind(503, "post-busy", "Too many mails are waiting"),
     errors.CoordinationError: Kind(503, "redis-unavailable", "Redis is not available"),
     errors.DatabaseUnavailable: Kind(503, "database-unavailable", "The database is not available"),
 }

@@ -52,6 +52,20 @@ class Action(StrEnum):
     UNASSIGNED = "unassigned"
 
 
+class Scope(StrEnum):
+    """What a personal access token may do."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class MailPurpose(StrEnum):
+    """What a mailed token is good for."""
+
+    RESET = "reset"
+    VERIFY = "verify"
+
+
 STANDARD_PLAN = "standard"
 """The plan that an account begins with: the settings' limits, unless a rule says otherwise."""
 

@@ -21,6 +21,9 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from app.db.base import Base as Base
 from app.db.base import one_of
 from app.db.enums import STANDARD_PLAN, Action, MemberRole, Outcome, Priority, Role, TaskStatus
+from app.db.token_models import AccessToken as AccessToken
+from app.db.token_models import MailedToken as MailedToken
+from app.db.token_models import RefreshToken as RefreshToken
 from app.db.types import new_id
 
 _UNMARKED = text("status IN ('pending', 'in_progress') AND overdue_at IS NULL")
@@ -43,6 +46,7 @@ class Account(Base):
     plan: Mapped[str] = mapped_column(
         String(32), default=STANDARD_PLAN, server_default=STANDARD_PLAN
     )
+    email_verified_at: Mapped[datetime | None]
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
@@ -63,7 +67,10 @@ class LimitRule(Base):
 
 
 class AccountSession(Base):
-    """One log-in. The token itself is never stored, only the hex of its SHA-256."""
+    """One log-in. The token itself is never stored, only the hex of its SHA-256.
+
+    It ends at `expires_at`; its token, if that is refreshed, already at `token_until`.
+    """
 
     __tablename__ = "sessions"
 
@@ -74,6 +81,7 @@ class AccountSession(Base):
     token_hash: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+    token_until: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
 
 

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.db.account_rows import keep_as_read, replace_hash
 from app.db.engine import Database
 from app.db.enums import Role
 from app.db.models import Account, AccountSession
-from app.db.types import db_now, db_now_ms, new_id
+from app.db.token_rows import WHOSE_ACCESS_TOKEN, WHOSE_SESSION
+from app.db.types import db_now, new_id
 from app.errors import Conflict, InvalidCredentials, NotFound, Unauthenticated
 from app.services.actor import Actor
 from app.services.changes import Changes
+from app.services.issuing import PERSONAL, Issued, Lifetimes, digest_of
 from app.services.limit_rules import check_subject
+from app.services.password_rules import check_password, sized
+from app.services.passwords import Passwords
 from app.services.ports import stale_account
 from app.services.text_rules import checked, text_rule, word_rule
-from app.services.views import AccountView, SessionView, account_view, rfc3339
+from app.services.views import AccountView, SessionView, account_view
 
-PASSWORD_MIN, PASSWORD_MAX = 8, 128
 NAME_MAX = 200
-_TOKEN_BYTES = 32
+_WRONG = "E-mail address or password is wrong."
 
 
 def normal_email(value: object) -> str:
@@ -47,27 +48,10 @@ def normal_email(value: object) -> str:
 
 _RULES = {
     "email": normal_email,
-    "password": text_rule(least=PASSWORD_MIN, most=PASSWORD_MAX),
+    "password": sized,
     "name": text_rule(least=1, most=NAME_MAX, strip=True),
     "role": word_rule(Role),
 }
-
-
-# On every request's path: built once, because building costs more than the look-up.
-_WHOSE_TOKEN = (
-    select(
-        Account.id,
-        AccountSession.id,
-        Account.role,
-        Account.plan,
-        AccountSession.expires_at,
-        db_now_ms(),
-    )
-    .join(Account, Account.id == AccountSession.account_id)
-    .where(AccountSession.token_hash == bindparam("digest"))
-    .where(AccountSession.revoked_at.is_(None), AccountSession.expires_at > db_now())
-    .where(Account.disabled_at.is_(None))
-)
 
 
 class Identified(NamedTuple):
@@ -81,18 +65,24 @@ class AccountService:
     """Registers, logs in and out, and says who a token belongs to.
 
     Args:
-        hasher: argon2 with the parameters of today; older hashes are renewed at log-in.
         session_ttl_s: how long a session lasts, in seconds.
+        access_ttl_s: how long its tokens last, each until the next refresh; None: as long.
+        greet: told of each account that somebody has registered.
     """
 
     def __init__(
-        self, db: Database, changes: Changes, hasher: PasswordHasher, session_ttl_s: int
+        self,
+        db: Database,
+        changes: Changes,
+        passwords: Passwords,
+        session_ttl_s: int,
+        access_ttl_s: int | None = None,
+        *,
+        greet: Callable[[UUID], None] = lambda _: None,
     ) -> None:
-        self._db, self._changes = db, changes
-        self._hasher = hasher
-        self._session_ttl = timedelta(seconds=session_ttl_s)
-        # Verified for unknown addresses, so that these take as long as a wrong password.
-        self._dummy_hash = hasher.hash(secrets.token_urlsafe(_TOKEN_BYTES))
+        self._greet = greet
+        self._db, self._changes, self._passwords = db, changes, passwords
+        self._lifetimes = Lifetimes.of(session_ttl_s, access_ttl_s or session_ttl_s)
 
     def register(self, *, email: str, password: str, name: str) -> AccountView:
         """Store a new account with the role `user`.
@@ -101,7 +91,9 @@ class AccountService:
             InvalidInput: a field is out of bounds.
             Conflict: the address is taken.
         """
-        return self.create(email=email, password=password, name=name, role=Role.USER)
+        view = self.create(email=email, password=password, name=name, role=Role.USER)
+        self._greet(UUID(view["id"]))
+        return view
 
     def create(self, *, email: str, password: str, name: str, role: str) -> AccountView:
         """Store a new account with any role; for operators.
@@ -112,7 +104,8 @@ class AccountService:
         """
         given = {"email": email, "password": password, "name": name, "role": role}
         kept = checked(_RULES, given)
-        password_hash = self._hasher.hash(kept["password"])
+        check_password(kept["password"], own=(kept["email"], kept["name"]))
+        password_hash = self._passwords.hash(kept["password"])
         now = datetime.now(UTC)
 
         def store(session: Session) -> AccountView:
@@ -139,11 +132,12 @@ class AccountService:
 
         Raises:
             InvalidCredentials: unknown address, wrong password or disabled account alike.
+            HashingBusy: too many are logging in.
         """
         account = self._account_of(email)
-        verified = self._verify(account.password_hash if account else self._dummy_hash, password)
+        verified = self._passwords.verify(account.password_hash if account else None, password)
         if account is None or not verified or account.disabled_at is not None:
-            raise InvalidCredentials("E-mail address or password is wrong.")
+            raise InvalidCredentials(_WRONG)
         return self._open_session(account, password)
 
     def log_out(self, actor: Actor) -> None:
@@ -161,13 +155,14 @@ class AccountService:
         Raises:
             Unauthenticated: unknown, expired or revoked, or the account is disabled.
         """
+        whose = WHOSE_ACCESS_TOKEN if token.startswith(PERSONAL) else WHOSE_SESSION
         with self._db.read() as session:
-            row = session.execute(_WHOSE_TOKEN, {"digest": digest_of(token)}).one_or_none()
+            row = session.execute(whose, {"digest": digest_of(token)}).one_or_none()
         if row is None:
             raise Unauthenticated("The token is unknown, expired or revoked.")
-        account_id, session_id, role, plan, expires_at, now_ms = row
-        left_ms = max(0, int(expires_at.timestamp() * 1000) - now_ms)
-        actor = Actor(account_id=account_id, session_id=session_id, role=role, plan=plan)
+        account_id, session_id, role, plan, token_until, expires_at, now_ms, scopes = row
+        left_ms = max(0, int((token_until or expires_at).timestamp() * 1000) - now_ms)
+        actor = Actor(account_id, session_id, role, plan, None if scopes is None else tuple(scopes))
         return Identified(actor, left_ms)
 
     def me(self, actor: Actor) -> AccountView:
@@ -218,56 +213,24 @@ class AccountService:
             return session.scalar(select(Account).where(Account.email == wanted))
 
     def _open_session(self, account: Account, password: str) -> SessionView:
-        token = secrets.token_urlsafe(_TOKEN_BYTES)
-        now = datetime.now(UTC)
-        expires_at = (now + self._session_ttl).replace(microsecond=0)
-        renewed = self._renewed_hash(account.password_hash, password)
+        fresh, session_id = Issued.anew(self._lifetimes), new_id()
+        renewed = self._passwords.renewed(account.password_hash, password)
 
         def store(session: Session) -> None:
+            if not keep_as_read(session, account, for_change=renewed is not None):
+                raise InvalidCredentials(_WRONG)
             session.add(
                 AccountSession(
-                    id=new_id(),
+                    id=session_id,
                     account_id=account.id,
-                    token_hash=digest_of(token),
-                    created_at=now,
-                    expires_at=expires_at,
+                    created_at=fresh.now,
+                    **fresh.columns(),
                 )
             )
+            session.flush()
+            fresh.keep_refresh(session, session_id)
             if renewed is not None:
-                _renew_hash(session, account, renewed)
+                replace_hash(session, account, renewed)
 
         self._db.retrying(store)
-        return {
-            "token": token,
-            "token_type": "Bearer",
-            "expires_at": rfc3339(expires_at),
-            "account": account_view(account),
-        }
-
-    def _verify(self, password_hash: str, password: str) -> bool:
-        try:
-            return self._hasher.verify(password_hash, _raw(password))
-        except (VerificationError, InvalidHashError):
-            return False
-
-    def _renewed_hash(self, password_hash: str, password: str) -> str | None:
-        """The password under today's parameters, where the stored hash has older ones."""
-        if not self._hasher.check_needs_rehash(password_hash):
-            return None
-        return self._hasher.hash(_raw(password))
-
-
-def _renew_hash(session: Session, account: Account, renewed: str) -> None:
-    """Store the new hash, unless the password was changed since the old one was verified."""
-    unchanged = (Account.id == account.id) & (Account.password_hash == account.password_hash)
-    session.execute(update(Account).where(unchanged).values(password_hash=renewed))
-
-
-def _raw(text: str) -> bytes:
-    """The text's bytes, also of half a surrogate pair, which JSON can carry."""
-    return text.encode("utf-8", "surrogatepass")
-
-
-def digest_of(token: str) -> str:
-    """What is stored of a token."""
-    return hashlib.sha256(_raw(token)).hexdigest()
+        return fresh.view(account)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -92,6 +92,12 @@ def stale_member(project_id: UUID, account_id: UUID, *, tasks: bool) -> Stale:
     shown = member_tag(account_id)
     tags = (LISTS, EVERY_TASK, shown) if tasks else (shown,)
     return Stale((project_namespace(project_id),), tags)
+
+
+def stale_with_projects(account_id: UUID, project_ids: Iterable[UUID]) -> Stale:
+    """What the end of an account makes stale: itself, and the projects that it was shown in."""
+    projects = tuple(project_namespace(each) for each in project_ids)
+    return Stale((account_namespace(account_id), *projects), (ACCOUNT, LISTS, EVERY_TASK))
 
 
 def stale_account(account_id: UUID) -> Stale:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from app.coordination.gate import Gate
 from app.coordination.local_cache import Loaded, LocalCache, Visit
-from app.services.accounts import AccountService, Identified, digest_of
+from app.services.accounts import AccountService, Identified
 from app.services.actor import Actor
 from app.services.hints import Hints
+from app.services.issuing import digest_of
 from app.services.ports import ACCOUNT, account_namespace
 
 _MOST_MS = 60_000

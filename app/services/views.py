@@ -26,6 +26,7 @@ class AccountView(TypedDict):
     email: str
     name: str
     role: str
+    email_verified_at: str | None
     created_at: str
 
 
@@ -35,7 +36,48 @@ class SessionView(TypedDict):
     token: str
     token_type: str
     expires_at: str
+    refresh_token: str
+    refresh_expires_at: str
     account: AccountView
+
+
+class LogInView(TypedDict):
+    """A log-in, without its token. `current`: the one that asks."""
+
+    id: str
+    current: bool
+    created_at: str
+    expires_at: str
+
+
+class AccessTokenView(TypedDict):
+    """A personal access token, without itself."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    created_at: str
+    expires_at: str
+
+
+class NewAccessTokenView(AccessTokenView):
+    """One just made: `token` is shown this once."""
+
+    token: str
+
+
+class AdminAccountView(TypedDict):
+    """An account, as an admin sees it."""
+
+    id: str
+    email: str
+    name: str
+    role: str
+    plan: str
+    email_verified_at: str | None
+    disabled_at: str | None
+    created_at: str
+    updated_at: str
 
 
 class ProjectView(TypedDict):
@@ -152,7 +194,18 @@ def account_view(account: Account) -> AccountView:
         "email": account.email,
         "name": account.name,
         "role": account.role,
+        "email_verified_at": _or_none(account.email_verified_at),
         "created_at": rfc3339(account.created_at),
+    }
+
+
+def admin_account_view(account: Account) -> AdminAccountView:
+    """The account with what only an admin may know of it."""
+    return {
+        **account_view(account),
+        "plan": account.plan,
+        "disabled_at": _or_none(account.disabled_at),
+        "updated_at": rfc3339(account.updated_at),
     }
 
 

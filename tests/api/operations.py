@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from app.api.openapi import operations
 from app.db.enums import MemberRole
 from app.services.actor import Actor
-from tests.api.people import Person, json_of
+from tests.api.people import PASSWORD, Person, json_of
 from tests.support.database import add_account, add_member, add_project
 
 
@@ -30,6 +30,10 @@ class Call:
     arguments: Mapping[str, Any]
     public: bool
     takes_key: bool
+
+    @property
+    def for_admins(self) -> bool:
+        return self.path.startswith("/api/v1/admin/")
 
     @property
     def has_id(self) -> bool:
@@ -74,12 +78,19 @@ def owned(person: Person) -> dict[str, str]:
     others = add_project(parts.db, fellow)
     sent = parts.invitations.invite(me, project_id, email="bea@example.org", role="viewer")
     received = parts.invitations.invite(fellow, others, email=person.email, role="viewer")
+    other = add_account(parts.db, f"other-{uuid4().hex}")
+    parts.accounts.log_in(email=person.email, password=PASSWORD)
+    token = {"name": "backup", "scopes": ["read"]}
+    newest = json_of(person.get("/sessions?limit=1"))["items"][0]
     return {
         "project_id": project["id"],
         "member_id": str(fellow.account_id),
         "sent_invitation_id": sent["id"],
         "invitation_id": received["id"],
         "task_id": person.task(project)["id"],
+        "session_id": newest["id"],
+        "token_id": json_of(person.post("/access-tokens", token))["id"],
+        "account_id": str(other.account_id),
     }
 
 

@@ -10,7 +10,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app.bootstrap import Container
-from app.db.enums import MemberRole
+from app.db.enums import MemberRole, Role
 from app.services.actor import Actor
 from tests.support.database import add_member
 
@@ -46,6 +46,12 @@ class Person:
         """The parts of the application that is used."""
         found: Container = self._client.application.extensions["taskflow"]
         return found
+
+    def as_admin(self) -> Person:
+        """The same, as an operator makes one."""
+        root = Actor(UUID(int=0), None, Role.ADMIN)
+        self.container.admin.set_role(root, UUID(self.id), Role.ADMIN)
+        return self
 
     def log_in(self) -> str:
         """Open one more session; returns its token."""

@@ -19,6 +19,8 @@ from app.services.history import HistoryService
 from app.services.imports import ImportService
 from app.services.invitations import InvitationService
 from app.services.members import MemberService
+from app.services.own_account import OwnAccountService
+from app.services.passwords import Passwords
 from app.services.projects import ProjectService
 from app.services.stats import StatsService
 from app.services.sweep import SweepService
@@ -42,6 +44,7 @@ class World:
     bob: Actor
     home: UUID
     accounts: AccountService
+    own_account: OwnAccountService
     projects: ProjectService
     members: MemberService
     invitations: InvitationService
@@ -55,6 +58,7 @@ class World:
 def _world(db: Database) -> World:
     cache = PassThroughCache()
     changes = Changes(db, cache, Gate())
+    passwords = Passwords(CHEAP, at_once=4)
     ann, bob = add_account(db, "ann"), add_account(db, "bob")
     return World(
         db=db,
@@ -63,7 +67,8 @@ def _world(db: Database) -> World:
         ann=ann,
         bob=bob,
         home=add_project(db, ann),
-        accounts=AccountService(db, changes, CHEAP, session_ttl_s=3_600),
+        accounts=AccountService(db, changes, passwords, session_ttl_s=3_600),
+        own_account=OwnAccountService(db, changes, passwords),
         projects=ProjectService(db, changes),
         members=MemberService(db, changes),
         invitations=InvitationService(db, changes),

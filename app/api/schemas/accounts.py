@@ -6,13 +6,15 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.schemas.base import Body, Line, Text, View
 from app.db.enums import Role
-from app.services.accounts import NAME_MAX, PASSWORD_MAX, PASSWORD_MIN
+from app.services.accounts import NAME_MAX
+from app.services.password_rules import PASSWORD_MAX, PASSWORD_MIN
 
 EMAIL_MAX = 254
+TOKEN_MAX = 200
 
 
 class Registration(Body):
@@ -42,6 +44,47 @@ class Credentials(Body):
     password: Text = Field(repr=False, max_length=PASSWORD_MAX)
 
 
+class Mailbox(Body):
+    """An e-mail address, whosever it is. A strange one is just one that nobody has."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"email": "ann@example.com"}]})
+
+    email: Text = Field(max_length=EMAIL_MAX)
+
+
+class MailedToken(Body):
+    """A token that came by mail."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"token": "x" * 43}]})
+
+    token: Text = Field(repr=False, max_length=TOKEN_MAX)
+
+
+class Reset(MailedToken):
+    """Another password, by a token that came by mail."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"token": "x" * 43, "password": "battery staple"}]}
+    )
+
+    password: Text = Field(repr=False, min_length=PASSWORD_MIN, max_length=PASSWORD_MAX)
+
+
+class PasswordChange(Body):
+    """Another password. What is tried first is refused: `Password1`, `12345678`, one's own name."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"current_password": "correct horse", "new_password": "battery staple"},
+            ]
+        },
+    )
+
+    current_password: Text = Field(repr=False, max_length=PASSWORD_MAX)
+    new_password: Text = Field(repr=False, min_length=PASSWORD_MIN, max_length=PASSWORD_MAX)
+
+
 class Account(View):
     """An account, as its owner sees it."""
 
@@ -49,7 +92,16 @@ class Account(View):
     email: str
     name: str
     role: Role
+    email_verified_at: datetime | None = Field(description="Null until it is shown to be theirs.")
     created_at: datetime
+
+
+class Refresh(Body):
+    """The refresh token that came last. One that comes twice ends the log-in."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"refresh_token": "x" * 43}]})
+
+    refresh_token: Text = Field(repr=False, max_length=TOKEN_MAX)
 
 
 class Session(View):
@@ -57,5 +109,37 @@ class Session(View):
 
     token: str
     token_type: Literal["Bearer"]
-    expires_at: datetime
+    expires_at: datetime = Field(description="When the token ends; refresh the log-in before.")
+    refresh_token: str
+    refresh_expires_at: datetime = Field(description="When the log-in ends if not refreshed.")
     account: Account
+
+
+class SessionPath(BaseModel):
+    """The address of one log-in."""
+
+    session_id: UUID
+
+
+class LogIn(View):
+    """A log-in that has not ended, without its token."""
+
+    id: UUID
+    current: bool = Field(description="Whether it is the one that asks.")
+    created_at: datetime
+    expires_at: datetime
+
+
+class Deletion(Body):
+    """The end of one's own account, with all of its projects. It cannot be undone."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"password": "correct horse"}]})
+
+    password: Text = Field(repr=False, max_length=PASSWORD_MAX)
+
+
+class LogInList(View):
+    """A page of log-ins."""
+
+    items: list[LogIn]
+    next_cursor: str | None
