@@ -16,7 +16,7 @@ from app.api.schemas.members import (
     Member,
     MemberList,
     NewInvitation,
-    NewRole,
+    NewMemberRole,
     SentInvitation,
     SentInvitationList,
 )
@@ -41,7 +41,7 @@ def list_members(path: ProjectPath, query: PageQuery) -> Response:
 
 
 @blueprint.patch("/members/<uuid:member_id>", responses={200: Member, **NEEDS_OWNER, **_IS_OWNER})
-def change_role(path: MemberPath, body: NewRole) -> Response:
+def change_role(path: MemberPath, body: NewMemberRole) -> Response:
     """Give a member another role."""
     view = container().members.change_role(actor(), path.project_id, path.member_id, role=body.role)
     return answer(view)

@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from flask_openapi import OpenAPI
 from flask_openapi.utils import parse_rule
+from pydantic import BaseModel
 
 from app.api.authentication import PUBLIC, RETURNS_SECRET
 from app.api.openapi import operations
@@ -269,3 +270,16 @@ def test_every_handlers_models_are_strict_and_make_their_schema_once(app: OpenAP
     assert found >= 12
     assert TaskFilters.model_json_schema() is TaskFilters.model_json_schema()
     assert TaskFilters.model_json_schema() is not PageQuery.model_json_schema()
+
+
+def test_no_two_models_share_a_name_in_the_document(app: OpenAPI) -> None:
+    """Of two, one would stand for both."""
+    names = [model.__name__ for model in _models(BaseModel) if model.__module__.startswith("app.")]
+    assert len(names) >= 30
+    assert sorted(names) == sorted(set(names))
+
+
+def _models(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for model in base.__subclasses__():
+        yield model
+        yield from _models(model)

@@ -15,7 +15,7 @@ from app.db.enums import MemberRole
 GivenRole = Literal[MemberRole.EDITOR, MemberRole.VIEWER]
 
 
-class NewRole(Body):
+class NewMemberRole(Body):
     """Another role for a member."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"role": "viewer"}]})
