@@ -272,7 +272,8 @@ def test_every_handlers_models_are_strict_and_make_their_schema_once(app: OpenAP
     assert TaskFilters.model_json_schema() is not PageQuery.model_json_schema()
 
 
-def test_no_two_models_share_a_name_in_the_document(app: OpenAPI) -> None:
+@pytest.mark.usefixtures("app")
+def test_no_two_models_share_a_name_in_the_document() -> None:
     """Of two, one would stand for both."""
     names = [model.__name__ for model in _models(BaseModel) if model.__module__.startswith("app.")]
     assert len(names) >= 30
