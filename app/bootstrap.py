@@ -42,11 +42,14 @@ from app.services.admin import AdminService
 from app.services.changes import Changes
 from app.services.committed_cache import CommittedCache
 from app.services.export import ExportService
+from app.services.history import HistoryService
 from app.services.idempotency import Idempotency
 from app.services.imports import ImportService
+from app.services.invitations import InvitationService
 from app.services.issuing import Lifetimes
 from app.services.limit_rules import LimitRules
 from app.services.mail import LogMailer, Mailer, SmtpMailer
+from app.services.members import MemberService
 from app.services.own_account import OwnAccountService
 from app.services.passwords import Passwords
 from app.services.ports import Cache
@@ -96,7 +99,10 @@ class Container:
     admin: AdminService
     tokens: Tokens
     projects: ProjectService
+    members: MemberService
+    invitations: InvitationService
     tasks: TaskService
+    history: HistoryService
     stats: StatsService
     imports: ImportService
     sweep: SweepService
@@ -202,7 +208,10 @@ def build(settings: Settings) -> Container:
         admin=AdminService(db, changes),
         tokens=Tokens(accounts, local, gate),
         projects=ProjectService(db, changes),
+        members=MemberService(db, changes),
+        invitations=InvitationService(db, changes),
         tasks=TaskService(db, changes, committed),
+        history=HistoryService(db),
         stats=StatsService(db, committed),
         imports=ImportService(db, changes),
         sweep=SweepService(changes),

@@ -8,7 +8,7 @@ from flask_openapi import APIBlueprint, Tag
 from app.api.answers import answer
 from app.api.context import actor, container
 from app.api.openapi import named_after_handler, refused
-from app.api.schemas.admin import AccountPath, AdminAccount, AdminAccountList, NewRole
+from app.api.schemas.admin import AccountPath, AccountRole, AdminAccount, AdminAccountList
 from app.api.schemas.base import PageQuery
 
 _ONESELF = refused("It is the admin's own account.")
@@ -47,6 +47,6 @@ def enable_account(path: AccountPath) -> Response:
 
 
 @blueprint.put("/<uuid:account_id>/role", responses={200: AdminAccount, 409: _ONESELF})
-def set_role(path: AccountPath, body: NewRole) -> Response:
+def set_role(path: AccountPath, body: AccountRole) -> Response:
     """Give an account a role."""
     return answer(container().admin.set_role(actor(), path.account_id, body.role))

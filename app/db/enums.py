@@ -28,7 +28,7 @@ class Priority(StrEnum):
 
 
 class Role(StrEnum):
-    """What an account may do beyond its own projects."""
+    """What an account may do beyond the projects that it is a member of."""
 
     USER = "user"
     ADMIN = "admin"
@@ -46,6 +46,24 @@ class MailPurpose(StrEnum):
 
     RESET = "reset"
     VERIFY = "verify"
+
+
+class MemberRole(StrEnum):
+    """What a member may do in a project; `app.services.access` says what that is."""
+
+    OWNER = "owner"
+    EDITOR = "editor"
+    VIEWER = "viewer"
+
+
+class Action(StrEnum):
+    """What somebody did to a task, for its history."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    COMPLETED = "completed"
+    REOPENED = "reopened"
+    UNASSIGNED = "unassigned"
 
 
 STANDARD_PLAN = "standard"

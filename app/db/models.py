@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     ForeignKey,
     Index,
@@ -17,19 +16,20 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.base import Base as Base
 from app.db.base import one_of
-from app.db.enums import STANDARD_PLAN, Outcome, Priority, Role, TaskStatus
+from app.db.enums import STANDARD_PLAN, Action, MemberRole, Outcome, Priority, Role, TaskStatus
 from app.db.token_models import AccessToken as AccessToken
+from app.db.token_models import AccountSession as AccountSession
 from app.db.token_models import MailedToken as MailedToken
 from app.db.token_models import RefreshToken as RefreshToken
 from app.db.types import new_id
 
 _UNMARKED = text("status IN ('pending', 'in_progress') AND overdue_at IS NULL")
 _PENDING = text("done_at IS NULL")
+_OWNED = text("role = 'owner'")
 _FINAL = text("outcome IN ('succeeded', 'failed', 'abandoned', 'missed')")
 
 
@@ -67,27 +67,8 @@ class LimitRule(Base):
     updated_at: Mapped[datetime]
 
 
-class AccountSession(Base):
-    """One log-in. The token itself is never stored, only the hex of its SHA-256.
-
-    It ends at `expires_at`; its token, if that is refreshed, already at `token_until`.
-    """
-
-    __tablename__ = "sessions"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    account_id: Mapped[UUID] = mapped_column(
-        ForeignKey("accounts.id", ondelete="CASCADE"), index=True
-    )
-    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    created_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
-    token_until: Mapped[datetime | None]
-    revoked_at: Mapped[datetime | None]
-
-
 class Project(Base):
-    """What tasks belong to, and what decides who may see them."""
+    """What tasks belong to. Who may see it is its members' rows, the owner's too among them."""
 
     __tablename__ = "projects"
     __table_args__ = (Index(None, "owner_id", "id"),)
@@ -99,6 +80,50 @@ class Project(Base):
     version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    archived_at: Mapped[datetime | None]
+
+
+class ProjectMember(Base):
+    """An account that may see a project. One of a project's is the owner, `Project.owner_id`."""
+
+    __tablename__ = "project_members"
+    __table_args__ = (
+        one_of("role", MemberRole),
+        Index(None, "account_id", "project_id"),
+        Index(
+            "uq_project_members_owner",
+            "project_id",
+            unique=True,
+            postgresql_where=_OWNED,
+            sqlite_where=_OWNED,
+        ),
+    )
+
+    project_id: Mapped[UUID] = mapped_column(
+        ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
+    )
+    account_id: Mapped[UUID] = mapped_column(
+        ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True
+    )
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+
+
+class ProjectInvitation(Base):
+    """An offer to whoever has the account of `email` (lower case), if anybody has."""
+
+    __tablename__ = "project_invitations"
+    __table_args__ = (
+        one_of("role", MemberRole),
+        UniqueConstraint("project_id", "email"),
+        Index(None, "email", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    email: Mapped[str] = mapped_column(String(254))
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
 
 
 class Task(Base):
@@ -144,6 +169,25 @@ class TaskLabel(Base):
         ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True
     )
     name: Mapped[str] = mapped_column(String(50), primary_key=True, index=True)
+
+
+class TaskHistory(Base):
+    """Who made a version of a task, and what it changed: `[{"field", "from", "to"}]`.
+
+    The sweep's versions have no row. `account_id` is None once the account is gone.
+    """
+
+    __tablename__ = "task_history"
+    __table_args__ = (one_of("action", Action),)
+
+    task_id: Mapped[UUID] = mapped_column(
+        ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True
+    )
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
+    action: Mapped[str] = mapped_column(String(16))
+    changes: Mapped[list[dict[str, Any]]]
+    created_at: Mapped[datetime]
 
 
 class Outbox(Base):
@@ -205,7 +249,7 @@ class IdempotencyKey(Base):
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
     location: Mapped[str | None] = mapped_column(String(500))
     etag: Mapped[str | None] = mapped_column(String(100))
-    stale: Mapped[list[Any] | None] = mapped_column(JSON().with_variant(JSONB(), "postgresql"))
+    stale: Mapped[list[Any] | None]
     created_ms: Mapped[int] = mapped_column(BigInteger)
 
 

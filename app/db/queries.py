@@ -1,7 +1,8 @@
-"""The statements that decide who sees what. Every one is scoped to an account."""
+"""The statements that decide who sees what. Every one is scoped to an account's memberships."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -9,10 +10,11 @@ from sqlalchemy import ColumnElement, Select, bindparam, select
 from sqlalchemy.orm import InstrumentedAttribute, selectinload
 
 from app.db.enums import OPEN
-from app.db.models import Project, Task
+from app.db.models import Project, ProjectMember, Task
 from app.db.types import db_now
 
-Rows = TypeVar("Rows", bound=Select[Any])
+Rows = TypeVar("Rows", bound=Select[*tuple[Any, ...]])
+Key = TypeVar("Key", UUID, int)
 
 # Written into the statement and not bound: a partial index serves only what it can see.
 is_open: ColumnElement[bool] = Task.status.in_(
@@ -25,29 +27,57 @@ def is_late() -> ColumnElement[bool]:
     return is_open & (Task.due_at < db_now())
 
 
-def own_project(account_id: UUID, project_id: UUID) -> Select[Project]:
-    """The project, if the account may see it."""
-    return select(Project).where(Project.id == project_id, Project.owner_id == account_id)
+def seen_projects(account_id: UUID) -> Select[Project, str]:
+    """Every project that the account may see, and its role there."""
+    return (
+        select(Project, ProjectMember.role)
+        .join(ProjectMember, ProjectMember.project_id == Project.id)
+        .where(ProjectMember.account_id == account_id)
+    )
 
 
-def kept_project(account_id: UUID, project_id: UUID) -> Select[Project]:
-    """As `own_project`, and the project cannot be deleted until this transaction has ended."""
-    return own_project(account_id, project_id).with_for_update(read=True, key_share=True)
+def seen_project(account_id: UUID, project_id: UUID) -> Select[Project, str]:
+    """The project and the account's role, if it may see it."""
+    return seen_projects(account_id).where(Project.id == project_id)
 
 
-def own_task(account_id: UUID, task_id: UUID) -> Select[Task]:
-    """The task with its labels, if the account may see it."""
+def kept_project(account_id: UUID, project_id: UUID) -> Select[Project, str]:
+    """As `seen_project`, and the project cannot be deleted until this transaction has ended."""
+    kept = seen_project(account_id, project_id)
+    return kept.with_for_update(read=True, key_share=True, of=Project)
+
+
+def seen_tasks(account_id: UUID) -> Select[Task]:
+    """Every task that the account may see, with its labels."""
     return (
         select(Task)
-        .join(Project, Project.id == Task.project_id)
-        .where(Task.id == task_id, Project.owner_id == account_id)
+        .join(ProjectMember, ProjectMember.project_id == Task.project_id)
+        .where(ProjectMember.account_id == account_id)
         .options(selectinload(Task.labels))
     )
 
 
-def after(
-    rows: Rows, key: InstrumentedAttribute[UUID], last: UUID | None, *, falling: bool
-) -> Rows:
+def held_task(account_id: UUID, task_id: UUID) -> Select[Task, str, datetime | None]:
+    """The task, locked, with the account's role and when the project was archived."""
+    return (
+        seen_tasks(account_id)
+        .join(Project, Project.id == Task.project_id)
+        .where(Task.id == task_id)
+        .add_columns(ProjectMember.role, Project.archived_at)
+        .with_for_update(of=Task)
+    )
+
+
+def kept_member(project_id: ColumnElement[UUID] | UUID, account_id: UUID) -> Select[UUID]:
+    """The member's account, who cannot be removed until this transaction has ended.
+
+    Whoever locks both takes members before tasks.
+    """
+    member = (ProjectMember.project_id == project_id) & (ProjectMember.account_id == account_id)
+    return select(ProjectMember.account_id).where(member).with_for_update(read=True, key_share=True)
+
+
+def after(rows: Rows, key: InstrumentedAttribute[Key], last: Key | None, *, falling: bool) -> Rows:
     """`rows` behind `last`, in order of the unique `key`."""
     if last is not None:
         rows = rows.where(key < last if falling else key > last)

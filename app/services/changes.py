@@ -81,9 +81,9 @@ class Changes:
         try:
             result, note = self._db.retrying(recorded)
         except Revealing as revealing:
-            # Now that the unit has ended: nobody's row stays locked while Redis is told.
-            self.reveal(revealing.stale)
-            raise revealing.answer from None
+            if _waiting.get() is not None:
+                raise  # to `joined`, whose rows are still locked
+            raise self._revealed(revealing) from None
         if note is not None:
             waiting = _waiting.get()
             if waiting is None:
@@ -112,7 +112,10 @@ class Changes:
             finally:
                 _waiting.reset(token)
 
-        result, notes = self._db.retrying(whole)
+        try:
+            result, notes = self._db.retrying(whole)
+        except Revealing as revealing:
+            raise self._revealed(revealing) from None
         if notes:
             self.tell(notes)
         return result
@@ -144,6 +147,11 @@ class Changes:
     def give_back_told(self, told: Sequence[tuple[UUID, History]]) -> None:
         with self._lock:
             self._told[:0] = told
+
+    def _revealed(self, revealing: Revealing) -> TaskFlowError:
+        """Its answer, once the unit has ended: nobody's row stays locked while Redis is told."""
+        self.reveal(revealing.stale)
+        return revealing.answer
 
     def reveal(self, stale: Stale) -> None:
         """Tell the caches before an answer that shows a change whose own may have been lost."""

@@ -12,14 +12,15 @@ from sqlalchemy.orm import Session
 
 from app.db.engine import Database
 from app.db.models import Task, TaskLabel
-from app.db.queries import kept_project, own_project
-from app.errors import InvalidInput, NotFound
+from app.errors import InvalidInput
+from app.services.access import see_project, write_project
 from app.services.actor import Actor
 from app.services.changes import Changes
+from app.services.history import write_creations
 from app.services.ports import stale_projects
+from app.services.task_changes import task_row
 from app.services.task_csv import parse_tasks
 from app.services.task_rules import NewTask
-from app.services.tasks import task_row
 from app.services.views import ImportReport
 
 T = TypeVar("T")
@@ -40,7 +41,9 @@ class ImportService:
             lines: as a text file opened with `newline=""` yields them.
 
         Raises:
-            NotFound: the project is not there, or not the account's.
+            NotFound: the project is not there, or the actor is no member.
+            Forbidden: a viewer.
+            Conflict: the project is archived.
             InvalidInput: with an entry for everything wrong in every bad row; nothing was stored.
         """
         self._check_sight(actor, project_id)
@@ -56,16 +59,15 @@ class ImportService:
 
     def _check_sight(self, actor: Actor, project_id: UUID) -> None:
         with self._db.read() as session:
-            if session.scalar(own_project(actor.account_id, project_id)) is None:
-                raise NotFound("project")
+            see_project(session, actor, project_id)
 
 
 def _store(session: Session, actor: Actor, project_id: UUID, tasks: Sequence[NewTask]) -> None:
-    if session.scalar(kept_project(actor.account_id, project_id)) is None:
-        raise NotFound("project")
+    write_project(session, actor, project_id)
     for batch in _batches(tasks, _BATCH):
         rows = [task_row(project_id, new) for new in batch]
         session.execute(insert(Task), rows)
+        write_creations(session, actor, rows)
         labels = _label_rows(rows, batch)
         if labels:
             session.execute(insert(TaskLabel), labels)

@@ -68,6 +68,11 @@ def task_tag(task_id: UUID) -> str:
     return f"task:{task_id}"
 
 
+def member_tag(account_id: UUID) -> str:
+    """The tag of whatever one account was shown of a project."""
+    return f"member:{account_id}"
+
+
 def stale_task(project_id: UUID, task_id: UUID) -> Stale:
     """What a change of one task makes stale."""
     return Stale((project_namespace(project_id),), (LISTS, task_tag(task_id)))
@@ -81,7 +86,21 @@ def stale_projects(*project_ids: UUID) -> Stale:
 def stale_with_projects(account_id: UUID, project_ids: Iterable[UUID]) -> Stale:
     """What the end of an account makes stale: itself, and the projects that it was shown in."""
     projects = tuple(project_namespace(each) for each in project_ids)
-    return Stale((account_namespace(account_id), *projects), (ACCOUNT, LISTS, EVERY_TASK))
+    return Stale(
+        (account_namespace(account_id), *projects),
+        (ACCOUNT, LISTS, EVERY_TASK, member_tag(account_id)),
+    )
+
+
+def stale_member(project_id: UUID, account_id: UUID, *, tasks: bool) -> Stale:
+    """What the end of a membership makes stale: all that the account was shown of the project.
+
+    Args:
+        tasks: whether tasks changed with it, for everybody.
+    """
+    shown = member_tag(account_id)
+    tags = (LISTS, EVERY_TASK, shown) if tasks else (shown,)
+    return Stale((project_namespace(project_id),), tags)
 
 
 def stale_account(account_id: UUID) -> Stale:

@@ -11,19 +11,19 @@ from sqlalchemy import ColumnElement, Row, Select, func, select
 from app.db.engine import Database
 from app.db.enums import OPEN, Priority, TaskStatus
 from app.db.models import Task
-from app.db.queries import is_late, is_open, own_project
+from app.db.queries import is_late, is_open
 from app.db.types import db_now
-from app.errors import NotFound
+from app.services.access import see_project
 from app.services.actor import Actor
 from app.services.encoded import Encoded, encoded
-from app.services.ports import AGES_S, LISTS, Cache, project_namespace
+from app.services.ports import AGES_S, LISTS, Cache, member_tag, project_namespace
 from app.services.views import StatsView
 
 _SOON = timedelta(days=7)
 
 
 class StatsService:
-    """Each account sees the counts of its own projects; another's are `NotFound`."""
+    """Each account sees the counts of the projects it is a member of; others are `NotFound`."""
 
     def __init__(self, db: Database, cache: Cache) -> None:
         self._db = db
@@ -40,13 +40,13 @@ class StatsService:
             return encoded(self._load(actor, project_id)).stored()
 
         namespace, key = project_namespace(project_id), f"stats:{actor.account_id}"
-        stored = self._cache.fetch(namespace, key, tags=[LISTS], load=load, ttl_s=AGES_S)
+        tags = [LISTS, member_tag(actor.account_id)]
+        stored = self._cache.fetch(namespace, key, tags=tags, load=load, ttl_s=AGES_S)
         return Encoded.of_stored(stored)
 
     def _load(self, actor: Actor, project_id: UUID) -> StatsView:
         with self._db.read() as session:
-            if session.scalar(own_project(actor.account_id, project_id)) is None:
-                raise NotFound("project")
+            see_project(session, actor, project_id)
             return _stats(session.execute(_counts(project_id)).all())
 
 

@@ -9,11 +9,10 @@ from typing import Literal
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Select, not_, or_, select
-from sqlalchemy.orm import selectinload
+from sqlalchemy import Select, not_, or_
 
-from app.db.models import Project, Task
-from app.db.queries import after, is_late, is_open
+from app.db.models import Task
+from app.db.queries import after, is_late, is_open, seen_tasks
 from app.db.types import db_now
 from app.errors import FieldError, InvalidInput
 from app.services.cursors import decode_cursor
@@ -72,15 +71,11 @@ class TaskQuery:
 
     def statement(self, project_id: UUID, account_id: UUID) -> Select[Task]:
         """The page's rows with their labels, and one more that tells whether another follows."""
-        rows = (
-            select(Task)
-            .join(Project, Project.id == Task.project_id)
-            .where(Task.project_id == project_id, Project.owner_id == account_id)
-        )
+        rows = seen_tasks(account_id).where(Task.project_id == project_id)
         ordered = after(
             self._filtered(rows), Task.id, self.last_id(), falling=self.order == "-created"
         )
-        return ordered.limit(self.limit + 1).options(selectinload(Task.labels))
+        return ordered.limit(self.limit + 1)
 
     def _placed(self) -> dict[str, object]:
         return {**{name: getattr(self, name) for name in self.__slots__}, "cursor": self.last_id()}

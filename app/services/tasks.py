@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -12,32 +11,35 @@ from sqlalchemy.orm import Session
 
 from app.coordination.stale import Stale
 from app.db.engine import Database
-from app.db.enums import OPEN, TaskStatus
+from app.db.enums import OPEN, Action, TaskStatus
 from app.db.models import Task, TaskLabel
-from app.db.queries import kept_project, own_project, own_task
-from app.db.types import new_id
-from app.errors import FieldError, InvalidInput, NotFound, PreconditionFailed
+from app.db.queries import held_task, kept_member, seen_tasks
+from app.errors import Conflict, FieldError, InvalidInput, NotFound, PreconditionFailed
+from app.services.access import Right, check_open, check_right, see_project, write_project
 from app.services.actor import Actor
 from app.services.changes import Changes, Revealing
 from app.services.cursors import encode_cursor
 from app.services.encoded import Encoded, encoded
 from app.services.hints import Hints
+from app.services.history import write_change, write_creations
 from app.services.ports import (
     AGES_S,
     EVERY_TASK,
     LISTS,
     Cache,
+    member_tag,
     project_namespace,
     stale_task,
     task_tag,
 )
+from app.services.task_changes import apply, task_row
 from app.services.task_query import TaskQuery
 from app.services.task_rules import NewTask, checked_changes
 from app.services.views import Page, TaskView, task_view
 
 
 class TaskService:
-    """Each account sees the tasks of its own projects; another's are `NotFound`."""
+    """Each account sees the tasks of the projects it is a member of; others are `NotFound`."""
 
     def __init__(self, db: Database, changes: Changes, cache: Cache) -> None:
         self._db, self._changes, self._cache = db, changes, cache
@@ -47,18 +49,22 @@ class TaskService:
         """Store a new task in a project.
 
         Raises:
-            NotFound: the project is not there, or not the account's.
-            InvalidInput: the assignee may not see the project.
+            NotFound: the project is not there, or the actor is no member.
+            Forbidden: a viewer.
+            Conflict: the project is archived.
+            InvalidInput: the assignee is no member of the project.
         """
-        check_assignee(actor, new.assignee_id)
 
         def store(session: Session) -> tuple[UUID, TaskView]:
-            if session.scalar(kept_project(actor.account_id, project_id)) is None:
-                raise NotFound("project")
-            task = Task(**task_row(project_id, new))
+            write_project(session, actor, project_id)
+            if new.assignee_id is not None:
+                check_assignee(session.scalar(kept_member(project_id, new.assignee_id)))
+            row = task_row(project_id, new)
+            task = Task(**row)
             task.labels = [TaskLabel(name=name) for name in new.labels]
             session.add(task)
             session.flush()
+            write_creations(session, actor, [row])
             return task.id, task_view(task)
 
         _, view = self._changes.commit(store, lambda made: stale_task(project_id, made[0]))
@@ -68,7 +74,7 @@ class TaskService:
         """One page of a project's tasks, through the cache.
 
         Raises:
-            NotFound: the project is not there, or not the account's.
+            NotFound: the project is not there, or the actor is no member.
         """
 
         def load() -> bytes:
@@ -77,7 +83,7 @@ class TaskService:
         stored = self._cache.fetch(
             project_namespace(project_id),
             f"tasks:{query.key(actor.account_id)}",
-            tags=[LISTS],
+            tags=[LISTS, member_tag(actor.account_id)],
             load=load,
             ttl_s=AGES_S if query.overdue is not None else None,
         )
@@ -87,7 +93,7 @@ class TaskService:
         """One task; through the cache, once it is known whose project's it is.
 
         Raises:
-            NotFound: it is not there, or not the account's.
+            NotFound: it is not there, or the actor is no member of its project.
         """
 
         def load() -> bytes:
@@ -99,7 +105,7 @@ class TaskService:
         stored = self._cache.fetch(
             project_namespace(project_id),
             f"task:{actor.account_id}:{task_id}",
-            tags=[task_tag(task_id), EVERY_TASK],
+            tags=[task_tag(task_id), EVERY_TASK, member_tag(actor.account_id)],
             load=load,
         )
         return Encoded.of_stored(stored)
@@ -114,46 +120,98 @@ class TaskService:
         """Change the given fields of what is still at `version`; without a change, keep it.
 
         Raises:
-            NotFound: it is not there, or not the account's.
+            NotFound: it is not there, or the actor is no member of its project.
+            Forbidden: a viewer.
+            Conflict: the project is archived.
             PreconditionFailed: someone (the sweep too) changed it meanwhile.
-            InvalidInput: a field that cannot be set, or not to this.
+            InvalidInput: a field that cannot be set, or not to this; an assignee who is no member.
         """
         values = checked_changes(changes)
-        check_assignee(actor, values.get("assignee_id"))
+        given_to = values.get("assignee_id")
+        return self._change(
+            actor, task_id, Action.CHANGED, lambda _: values, version=version, given_to=given_to
+        )
 
-        def change(session: Session) -> Task:
-            task = self._current(session, actor, task_id, version)
-            if _apply(task, values):
-                task.version += 1
-                task.updated_at = datetime.now(UTC)
-                session.flush()
-            return task
-
-        def stale(task: Task) -> Stale | None:
-            return None if task.version == version else stale_task(task.project_id, task.id)
-
-        return task_view(self._changes.commit(change, stale))
-
-    def delete(self, actor: Actor, task_id: UUID, *, version: int) -> None:
-        """Delete the task, if still at `version`.
+    def complete(self, actor: Actor, task_id: UUID) -> TaskView:
+        """Complete an open task; one that is completed stays as it is.
 
         Raises:
-            NotFound: it is not there, or not the account's.
-            PreconditionFailed: someone changed it meanwhile.
+            NotFound, Forbidden: as `patch`.
+            Conflict: it is cancelled, or the project archived.
+        """
+
+        def completed(task: Task) -> Mapping[str, Any]:
+            if task.status == TaskStatus.CANCELLED:
+                answer = Conflict("A cancelled task cannot be completed; reopen it first.")
+                raise Revealing(answer, stale_task(task.project_id, task_id))
+            return {"status": str(TaskStatus.COMPLETED)}
+
+        return self._change(actor, task_id, Action.COMPLETED, completed)
+
+    def reopen(self, actor: Actor, task_id: UUID) -> TaskView:
+        """Make a completed or cancelled task pending; an open one stays as it is.
+
+        Raises:
+            NotFound, Forbidden, Conflict: as `patch`.
+        """
+
+        def reopened(task: Task) -> Mapping[str, Any]:
+            return {} if task.status in OPEN else {"status": str(TaskStatus.PENDING)}
+
+        return self._change(actor, task_id, Action.REOPENED, reopened)
+
+    def delete(self, actor: Actor, task_id: UUID, *, version: int) -> None:
+        """Delete the task, if still at `version`, and its history.
+
+        Raises:
+            NotFound, Forbidden, Conflict, PreconditionFailed: as `patch`.
         """
 
         def remove(session: Session) -> UUID:
-            task = self._current(session, actor, task_id, version)
+            task = self._held(session, actor, task_id, version)
             session.execute(delete(Task).where(Task.id == task.id))
             return task.project_id
 
         self._changes.commit(remove, lambda project_id: stale_task(project_id, task_id))
 
-    def _current(self, session: Session, actor: Actor, task_id: UUID, version: int) -> Task:
-        task = session.scalar(own_task(actor.account_id, task_id).with_for_update(of=Task))
-        if task is None:
+    def _change(
+        self,
+        actor: Actor,
+        task_id: UUID,
+        action: Action,
+        values_for: Callable[[Task], Mapping[str, Any]],
+        *,
+        version: int | None = None,
+        given_to: UUID | None = None,
+    ) -> TaskView:
+        """One change of one task with its history: what `values_for` says of the task, locked."""
+
+        def unit(session: Session) -> tuple[Task, bool]:
+            member_id = _kept_fellow(session, task_id, given_to)
+            task = self._held(session, actor, task_id, version)
+            if given_to is not None:
+                check_assignee(member_id)
+            changes = apply(task, values_for(task))
+            if changes:
+                session.flush()
+                write_change(session, actor, task, action, changes)
+            # What an action finds done already shows a change whose own answer may have been lost.
+            return task, bool(changes) or version is None
+
+        def stale(made: tuple[Task, bool]) -> Stale | None:
+            task, shows_a_change = made
+            return stale_task(task.project_id, task.id) if shows_a_change else None
+
+        return task_view(self._changes.commit(unit, stale)[0])
+
+    def _held(self, session: Session, actor: Actor, task_id: UUID, version: int | None) -> Task:
+        row = session.execute(held_task(actor.account_id, task_id)).one_or_none()
+        if row is None:
             raise self._missing(session, task_id)
-        if task.version != version:
+        task, role, archived_at = row
+        check_right(role, Right.WRITE)
+        check_open(archived_at)
+        if version not in (None, task.version):
             answer = PreconditionFailed("The task was changed meanwhile; read it again.")
             raise Revealing(answer, stale_task(task.project_id, task_id))
         return task
@@ -167,7 +225,7 @@ class TaskService:
 
     def _load_one(self, actor: Actor, task_id: UUID) -> Encoded[TaskView]:
         with self._db.read() as session:
-            task = session.scalar(own_task(actor.account_id, task_id))
+            task = session.scalar(seen_tasks(actor.account_id).where(Task.id == task_id))
             if task is None:
                 raise NotFound("task")
             self._project_of.put(task_id, task.project_id)
@@ -176,8 +234,8 @@ class TaskService:
     def _load(self, actor: Actor, project_id: UUID, query: TaskQuery) -> Page[TaskView]:
         with self._db.read() as session:
             found = session.scalars(query.statement(project_id, actor.account_id)).all()
-            if not found and session.scalar(own_project(actor.account_id, project_id)) is None:
-                raise NotFound("project")
+            if not found:
+                see_project(session, actor, project_id)
             views = [task_view(task) for task in found[: query.limit]]
         more = len(found) > query.limit
         last = found[query.limit - 1].id if more else None
@@ -187,56 +245,22 @@ class TaskService:
         }
 
 
-def check_assignee(actor: Actor, assignee_id: UUID | None) -> None:
-    """Only who sees the project can be given its tasks, and that is its owner.
+def check_assignee(member_id: UUID | None) -> None:
+    """
+    Args:
+        member_id: the assignee as the project's members have it, kept there; None if they do not.
 
     Raises:
-        InvalidInput: someone else, whether or not there is such an account.
+        InvalidInput: no member, whether or not there is such an account.
     """
-    if assignee_id not in (None, actor.account_id):
-        reason = "must be an account that may see the project"
+    if member_id is None:
+        reason = "must be a member of the project"
         raise InvalidInput("The assignee cannot be taken.", [FieldError("assignee_id", reason)])
 
 
-def task_row(project_id: UUID, new: NewTask) -> dict[str, Any]:
-    """The columns of a new task's row."""
-    now = datetime.now(UTC)
-    return {
-        "id": new_id(),
-        "project_id": project_id,
-        "title": new.title,
-        "description": new.description,
-        "status": new.status,
-        "priority": new.priority,
-        "due_at": new.due_at,
-        "assignee_id": new.assignee_id,
-        "version": 1,
-        "created_at": now,
-        "updated_at": now,
-        "completed_at": now if new.status == TaskStatus.COMPLETED else None,
-        "overdue_at": None,
-    }
-
-
-def _apply(task: Task, values: Mapping[str, Any]) -> bool:
-    """Set what differs, and what follows from it; returns whether anything did."""
-    wanted = dict(values)
-    labels = wanted.pop("labels", None)
-    changed = {name: value for name, value in wanted.items() if getattr(task, name) != value}
-    for name, value in changed.items():
-        setattr(task, name, value)
-    if "status" in changed:
-        done = task.status == TaskStatus.COMPLETED
-        task.completed_at = datetime.now(UTC) if done else None
-    if "due_at" in changed or task.status not in OPEN:
-        task.overdue_at = None
-    return _relabel(task, labels) or bool(changed)
-
-
-def _relabel(task: Task, names: tuple[str, ...] | None) -> bool:
-    """Keep the rows of labels that stay: the same key cannot be deleted and inserted at once."""
-    before = {label.name: label for label in task.labels}
-    if names is None or set(names) == set(before):
-        return False
-    task.labels = [before.get(name) or TaskLabel(name=name) for name in names]
-    return True
+def _kept_fellow(session: Session, task_id: UUID, account_id: UUID | None) -> UUID | None:
+    """The account, if it is a member of the task's project, kept there."""
+    if account_id is None:
+        return None
+    project_id = select(Task.project_id).where(Task.id == task_id).scalar_subquery()
+    return session.scalar(kept_member(project_id, account_id))

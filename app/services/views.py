@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from typing_extensions import TypedDict
 
-from app.db.models import Account, Project, Task
+from app.db.models import (
+    Account,
+    Project,
+    ProjectInvitation,
+    ProjectMember,
+    Task,
+    TaskHistory,
+)
 
 T = TypeVar("T")
 
@@ -74,18 +81,21 @@ class AdminAccountView(TypedDict):
 
 
 class ProjectView(TypedDict):
-    """A project."""
+    """A project, as one of its members sees it: `role` is the reader's own."""
 
     id: str
     name: str
     description: str
+    owner_id: str
+    role: str
     version: int
     created_at: str
     updated_at: str
+    archived_at: str | None
 
 
 class TaskView(TypedDict):
-    """A task. `overdue_at` is when the sweep marked it."""
+    """A task. `overdue_at` is when the sweep marked it; `overdue` is whether it has."""
 
     id: str
     project_id: str
@@ -100,7 +110,51 @@ class TaskView(TypedDict):
     created_at: str
     updated_at: str
     completed_at: str | None
+    overdue: bool
     overdue_at: str | None
+
+
+FieldChange = TypedDict("FieldChange", {"field": str, "from": Any, "to": Any})
+"""What one field was, and what it became."""
+
+
+class ChangeView(TypedDict):
+    """One version of a task. `account_id` is who made it; None once that account is gone."""
+
+    version: int
+    account_id: str | None
+    action: str
+    changes: list[FieldChange]
+    created_at: str
+
+
+class MemberView(TypedDict):
+    """An account in a project, as its fellow members see it."""
+
+    account_id: str
+    name: str
+    email: str
+    role: str
+    created_at: str
+
+
+class InvitationView(TypedDict):
+    """An invitation that has not been answered, as the project's owner sees it."""
+
+    id: str
+    email: str
+    role: str
+    created_at: str
+
+
+class OfferView(TypedDict):
+    """An invitation, as the one who was invited sees it."""
+
+    id: str
+    project_id: str
+    project_name: str
+    role: str
+    created_at: str
 
 
 class StatsView(TypedDict):
@@ -155,15 +209,18 @@ def admin_account_view(account: Account) -> AdminAccountView:
     }
 
 
-def project_view(project: Project) -> ProjectView:
-    """The project."""
+def project_view(project: Project, role: str) -> ProjectView:
+    """The project, for a member with that role."""
     return {
         "id": str(project.id),
         "name": project.name,
         "description": project.description,
+        "owner_id": str(project.owner_id),
+        "role": role,
         "version": project.version,
         "created_at": rfc3339(project.created_at),
         "updated_at": rfc3339(project.updated_at),
+        "archived_at": _or_none(project.archived_at),
     }
 
 
@@ -183,7 +240,51 @@ def task_view(task: Task) -> TaskView:
         "created_at": rfc3339(task.created_at),
         "updated_at": rfc3339(task.updated_at),
         "completed_at": _or_none(task.completed_at),
+        "overdue": task.overdue_at is not None,
         "overdue_at": _or_none(task.overdue_at),
+    }
+
+
+def change_view(row: TaskHistory) -> ChangeView:
+    """One row of a task's history."""
+    return {
+        "version": row.version,
+        "account_id": None if row.account_id is None else str(row.account_id),
+        "action": row.action,
+        "changes": cast("list[FieldChange]", row.changes),
+        "created_at": rfc3339(row.created_at),
+    }
+
+
+def member_view(member: ProjectMember, account: Account) -> MemberView:
+    """The member."""
+    return {
+        "account_id": str(member.account_id),
+        "name": account.name,
+        "email": account.email,
+        "role": member.role,
+        "created_at": rfc3339(member.created_at),
+    }
+
+
+def invitation_view(invitation: ProjectInvitation) -> InvitationView:
+    """The invitation, which tells nothing of whoever may have the address."""
+    return {
+        "id": str(invitation.id),
+        "email": invitation.email,
+        "role": invitation.role,
+        "created_at": rfc3339(invitation.created_at),
+    }
+
+
+def offer_view(invitation: ProjectInvitation, project: Project) -> OfferView:
+    """The invitation and what it is to."""
+    return {
+        "id": str(invitation.id),
+        "project_id": str(project.id),
+        "project_name": project.name,
+        "role": invitation.role,
+        "created_at": rfc3339(invitation.created_at),
     }
 
 

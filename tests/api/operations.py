@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from string import Formatter
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from flask.testing import FlaskClient
 
 from app.api.openapi import operations
+from app.db.enums import MemberRole
+from app.services.actor import Actor
 from tests.api.people import PASSWORD, Person, json_of
-from tests.support.database import add_account
+from tests.support.database import add_account, add_member, add_project
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,20 @@ class Call:
         """The path for these ids; a KeyError names an id that `owned` has still to make."""
         return self.path.format(**ids)
 
+    def nowhere(self) -> dict[str, str]:
+        """Ids of nothing, for its path and its body."""
+        return {
+            name: str(uuid4()) for name in (*_names(self.path), *self.arguments.get("json", {}))
+        }
+
+    def sent(self, ids: Mapping[str, str]) -> dict[str, Any]:
+        """The arguments, with these ids in the body where it names some."""
+        arguments = dict(self.arguments)
+        if "json" in arguments:
+            body = arguments["json"]
+            arguments["json"] = {name: ids.get(name, value) for name, value in body.items()}
+        return arguments
+
 
 def calls(client: FlaskClient) -> Iterator[Call]:
     """Every operation below /api, ready to be sent."""
@@ -54,18 +71,38 @@ def calls(client: FlaskClient) -> Iterator[Call]:
 
 def owned(person: Person) -> dict[str, str]:
     """What each id in a path may stand for: one thing of each kind, all `person`'s."""
-    project = person.project()
-    other = add_account(person.container.db, f"other-{uuid4().hex}")
-    person.container.accounts.log_in(email=person.email, password=PASSWORD)
-    token = {"name": "backup", "scopes": ["read"]}
+    project, parts = person.project(), person.container
+    project_id, me = UUID(project["id"]), Actor(UUID(person.id), None, "user")
+    fellow = add_account(parts.db, f"fellow-{uuid4().hex}")
+    add_member(parts.db, project_id, fellow, MemberRole.EDITOR)
+    others = add_project(parts.db, fellow)
+    parts.accounts.log_in(email=person.email, password=PASSWORD)
     newest = json_of(person.get("/sessions?limit=1"))["items"][0]
+    token = parts.access_tokens.create(me, name="backup", scopes=["read"], days=1)
+    sent = parts.invitations.invite(me, project_id, email="bea@example.org", role="viewer")
+    received = parts.invitations.invite(fellow, others, email=person.email, role="viewer")
     return {
         "project_id": project["id"],
-        "task_id": person.task(project)["id"],
+        "member_id": str(fellow.account_id),
+        "sent_invitation_id": sent["id"],
+        "invitation_id": received["id"],
+        "account_id": str(fellow.account_id),
         "session_id": newest["id"],
-        "token_id": json_of(person.post("/access-tokens", token))["id"],
-        "account_id": str(other.account_id),
+        "token_id": token["id"],
+        "task_id": person.task(project)["id"],
     }
+
+
+def shown(person: Person, ids: Mapping[str, str]) -> list[Any]:
+    """All that `person` can read of what `owned` made."""
+    project, task = f"/projects/{ids['project_id']}", f"/tasks/{ids['task_id']}"
+    paths = [project, task, f"{task}/history", "/invitations"]
+    paths += [f"{project}/{part}" for part in ("tasks", "members", "invitations", "stats")]
+    return [json_of(person.get(path)) for path in paths]
+
+
+def _names(path: str) -> list[str]:
+    return [name for _, name, *_ in Formatter().parse(path) if name]
 
 
 def _arguments(document: Mapping[str, Any], operation: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app.bootstrap import Container
-from app.db.enums import Role
+from app.db.enums import MemberRole, Role
 from app.services.actor import Actor
+from tests.support.database import add_member
 
 PASSWORD = "correct horse battery"
 
@@ -32,6 +33,13 @@ class Person:
         assert registered.status_code == 201, registered.text
         self.id = str(json_of(registered)["id"])
         self.token = self.log_in()
+
+    def at(self, app: Flask) -> Person:
+        """The same account, with the same token, at another process or on another thread."""
+        there = Person.__new__(Person)
+        there._client, there.email, there.id = app.test_client(), self.email, self.id
+        there.token = self.token
+        return there
 
     @property
     def container(self) -> Container:
@@ -75,6 +83,11 @@ class Person:
     def project(self, name: str = "House") -> dict[str, Any]:
         """A new project."""
         return _made(self.post("/projects", {"name": name}))
+
+    def joins(self, project: Mapping[str, Any], role: str = "editor") -> None:
+        """Become a member of another's project."""
+        member = Actor(UUID(self.id), None, "user")
+        add_member(self.container.db, UUID(project["id"]), member, MemberRole(role))
 
     def task(
         self, project: Mapping[str, Any], title: str = "Rent", **fields: Any

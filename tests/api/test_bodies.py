@@ -22,7 +22,7 @@ def test_every_body_with_an_unknown_field_is_refused(client: FlaskClient, ann: P
             assert (call.id, answer.status_code) == (call.id, 422)
             assert "surprise" in {each["field"] for each in json_of(answer)["errors"]}
             checked += 1
-    assert checked == 14
+    assert checked == 17
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"{}"', b"null", b"7", b'"{\\"name\\": \\"x\\"}"'])

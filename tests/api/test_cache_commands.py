@@ -69,7 +69,7 @@ def test_entries_and_a_value_are_shown(app: OpenAPI, ann: Person, project: dict[
     name = f"project:{project['id']}"
     entries = said(app, "show", name)["entries"]
     assert [(entry["tags"], entry["valid"], entry["sequence"]) for entry in entries] == [
-        (["lists"], True, 1)
+        (["lists", f"member:{ann.id}"], True, 1)
     ] * 2
     assert sorted(entry["left_ms"] > 5_000 for entry in entries) == [False, True]
     (tasks,) = [entry for entry in entries if entry["key"].startswith("tasks:")]

@@ -115,8 +115,7 @@ def two(make_app: MakeApp, ready_url: str, valkey: Valkey) -> tuple[Person, Pers
     """The same person at two processes, each of which remembers whose the token is."""
     apps = [make_app(DATABASE_URL=ready_url, REDIS_URL=valkey.url) for _ in range(2)]
     here = Person(apps[0], "ann")
-    there = Person.__new__(Person)
-    there._client, there.email, there.token = apps[1].test_client(), here.email, here.token
+    there = here.at(apps[1])
     for app, person in zip(apps, (here, there), strict=True):
         quiet(app)
         for _ in range(2):

@@ -138,13 +138,36 @@ def test_deleting_a_project_deletes_its_tasks(someone: Person) -> None:
     assert json_of(someone.get("/projects")) == {"items": [], "next_cursor": None}
 
 
-def test_a_task_may_be_given_to_oneself_only(any_app: OpenAPI, someone: Person) -> None:
-    me = json_of(someone.get("/accounts/me"))["id"]
-    other = json_of(Person(any_app, "bob").get("/accounts/me"))["id"]
+def test_a_task_may_be_given_to_members_only(any_app: OpenAPI, someone: Person) -> None:
+    bob = Person(any_app, "bob")
     project = someone.project()
-    assert someone.task(project, assignee_id=me)["assignee_id"] == me
-    body = {"title": "x", "assignee_id": other}
+    assert someone.task(project, assignee_id=someone.id)["assignee_id"] == someone.id
+    body = {"title": "x", "assignee_id": bob.id}
     assert someone.post(f"/projects/{project['id']}/tasks", body).status_code == 422
+    bob.joins(project, "viewer")
+    assert someone.task(project, assignee_id=bob.id)["assignee_id"] == bob.id
+
+
+def test_a_task_is_completed_and_reopened_by_actions_which_its_history_tells(
+    someone: Person,
+) -> None:
+    task = someone.task(someone.project(), due_at=FUTURE)
+    path = f"/tasks/{task['id']}"
+    done = someone.post(f"{path}/complete")
+    assert (done.status_code, done.headers["ETag"]) == (200, '"v2"')
+    assert json_of(done)["completed_at"] is not None
+    assert json_of(someone.get(path)) == json_of(done)
+    assert json_of(someone.post(f"{path}/reopen"))["completed_at"] is None
+    newest = json_of(someone.get(f"{path}/history?limit=1"))
+    assert [each["action"] for each in newest["items"]] == ["reopened"]
+    rest = json_of(someone.get(f"{path}/history?cursor={newest['next_cursor']}"))
+    assert [(each["action"], each["account_id"]) for each in rest["items"]] == [
+        ("completed", someone.id),
+        ("created", someone.id),
+    ]
+    assert rest["items"][0]["changes"] == [
+        {"field": "status", "from": "pending", "to": "completed"}
+    ]
 
 
 def test_without_redis_in_memory_everything_works_too(make_app: MakeApp, ready_url: str) -> None:

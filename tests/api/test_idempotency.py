@@ -53,9 +53,12 @@ def test_every_post_that_takes_a_key_answers_the_same_twice(
     tried = 0
     for call in calls(client):
         if call.method == "POST" and not call.public and call.takes_key:
-            arguments = {**call.arguments, "headers": {"Idempotency-Key": f"of-{call.id}"}}
-            path = call.at(owned(ann))
-            first, again = (ann.request("POST", path, **arguments) for _ in range(2))
+            ids = owned(ann)
+            sent = call.sent(ids)
+            headers = {**sent.pop("headers", {}), "Idempotency-Key": f"of-{call.id}"}
+            first, again = (
+                ann.request("POST", call.at(ids), headers=headers, **sent) for _ in range(2)
+            )
             assert first.status_code < 300, (call.id, first.text)
             assert same(again) == same(first), call.id
             assert again.headers["Idempotent-Replayed"] == "true"

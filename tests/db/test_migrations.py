@@ -147,6 +147,30 @@ def test_accounts_get_a_plan_and_lose_it_again_and_nothing_else(
         assert connection.scalar(text("SELECT count(*) FROM limit_rules")) == 0
 
 
+def test_every_owner_of_a_project_becomes_a_member_and_stays_its_owner(
+    database_url: str, engine: Engine
+) -> None:
+    command.upgrade(alembic_config(database_url), "0004")
+    when, ann, home = "'2026-01-01 00:00:00'", UUID(int=1).hex, UUID(int=2).hex
+    account = f"'{ann}', 'ann@example.com', 'Ann', 'none', 'user', {when}, {when}"
+    columns = "id, email, name, password_hash, role, created_at, updated_at"
+    project = f"'{home}', '{ann}', 'Home', '', 1, {when}, {when}"
+    with engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO accounts ({columns}) VALUES ({account})"))
+        connection.execute(text(f"INSERT INTO projects VALUES ({project})"))
+    found = text(
+        "SELECT m.role, m.created_at = p.created_at, m.account_id = p.owner_id, p.archived_at "
+        "FROM project_members m JOIN projects p ON p.id = m.project_id"
+    )
+    for _ in range(2):
+        command.upgrade(alembic_config(database_url), "0008")
+        with engine.connect() as connection:
+            assert [tuple(row) for row in connection.execute(found)] == [("owner", 1, 1, None)]
+        command.downgrade(alembic_config(database_url), "0004")
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM projects")) == 1
+
+
 def _accounts(engine: Engine) -> list[dict[str, Any]]:
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT * FROM accounts ORDER BY email"))

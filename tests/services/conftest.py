@@ -15,7 +15,10 @@ from app.db.engine import Database
 from app.services.accounts import AccountService
 from app.services.actor import Actor
 from app.services.changes import Changes
+from app.services.history import HistoryService
 from app.services.imports import ImportService
+from app.services.invitations import InvitationService
+from app.services.members import MemberService
 from app.services.own_account import OwnAccountService
 from app.services.passwords import Passwords
 from app.services.projects import ProjectService
@@ -43,7 +46,10 @@ class World:
     accounts: AccountService
     own_account: OwnAccountService
     projects: ProjectService
+    members: MemberService
+    invitations: InvitationService
     tasks: TaskService
+    history: HistoryService
     stats: StatsService
     imports: ImportService
     sweep: SweepService
@@ -64,7 +70,10 @@ def _world(db: Database) -> World:
         accounts=AccountService(db, changes, passwords, session_ttl_s=3_600),
         own_account=OwnAccountService(db, changes, passwords),
         projects=ProjectService(db, changes),
+        members=MemberService(db, changes),
+        invitations=InvitationService(db, changes),
         tasks=TaskService(db, changes, cache),
+        history=HistoryService(db),
         stats=StatsService(db, cache),
         imports=ImportService(db, changes),
         sweep=SweepService(changes),

@@ -5,12 +5,13 @@ Each time somebody else's process has deleted and died before it told anybody.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import delete
 
+from app.coordination.stale import History, Stale
 from app.db.models import Project, Task
 from app.errors import NotFound
 from app.services.ports import EVERY_TASK, LISTS, task_tag
@@ -83,3 +84,30 @@ def test_a_task_of_which_nothing_is_known_is_told_to_nobody(world: World) -> Non
     with pytest.raises(NotFound):
         delete_task(world, uuid4())
     assert world.cache.invalidated == []
+
+
+def by_itself(world: World, id_: UUID) -> None:
+    delete_task(world, id_)
+
+
+def within_a_larger_unit(world: World, id_: UUID) -> None:
+    world.changes.joined(lambda _session, _notes: delete_task(world, id_))
+
+
+@pytest.mark.parametrize("change", [by_itself, within_a_larger_unit])
+def test_it_is_told_once_the_whole_unit_has_ended(
+    world: World, task_id: UUID, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still_open: list[bool] = []
+    told = world.cache.invalidate
+
+    def invalidate(changes: Sequence[Stale]) -> dict[Stale, History | None]:
+        still_open.append(world.db.is_joined)
+        return told(changes)
+
+    monkeypatch.setattr(world.cache, "invalidate", invalidate)
+    with world.db.write() as session:
+        session.execute(delete(Task))
+    with pytest.raises(NotFound):
+        change(world, task_id)
+    assert still_open == [False]

@@ -15,10 +15,12 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.coordination.stale import NO_HISTORY, Heard, Stale
 from app.db.engine import Database
+from app.db.enums import MemberRole
 from app.db.migrate import upgrade
-from app.db.models import Account, Base, Project, Task
+from app.db.models import Account, Base, Project, ProjectMember, Task
 from app.db.types import new_id
 from app.services.actor import Actor
+from app.services.projects import owner_of
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import eventually
 
@@ -96,7 +98,18 @@ def add_project(database: Database, owner: Actor, name: str = "Home") -> UUID:
     )
     with database.write() as session:
         session.add(project)
+        session.flush()
+        session.add(owner_of(project))
     return project.id
+
+
+def add_member(database: Database, project_id: UUID, who: Actor, role: MemberRole) -> None:
+    """A membership of `who`, as an invitation that was accepted leaves it."""
+    member = ProjectMember(
+        project_id=project_id, account_id=who.account_id, role=role, created_at=datetime.now(UTC)
+    )
+    with database.write() as session:
+        session.add(member)
 
 
 def add_tasks(database: Database, project_id: UUID, count: int, **columns: Any) -> list[UUID]:
@@ -132,13 +145,13 @@ def rows_in(database: Database, table: type[Base]) -> int:
         return session.scalar(select(func.count()).select_from(table)) or 0
 
 
-def wait_for_a_blocked_backend(database: Database) -> None:
-    """Wait until somebody on PostgreSQL waits for a lock."""
+def wait_for_a_blocked_backend(database: Database, *, count: int = 1) -> None:
+    """Wait until somebody, or `count` of them, on PostgreSQL wait for a lock."""
 
     def is_blocked() -> bool:
         with database.read() as session:
             blocked = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            return bool(session.scalar(blocked))
+            return (session.scalar(blocked) or 0) >= count
 
     eventually(is_blocked, what="a backend that waits for a lock")
 

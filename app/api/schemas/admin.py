@@ -17,7 +17,7 @@ class AccountPath(BaseModel):
     account_id: UUID
 
 
-class NewRole(Body):
+class AccountRole(Body):
     """What an account may do from now on."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"role": "admin"}]})

@@ -92,6 +92,24 @@ class ProjectPath(BaseModel):
     project_id: UUID
 
 
+class MemberPath(ProjectPath):
+    """The address of one member of a project, by its account."""
+
+    member_id: UUID
+
+
+class SentInvitationPath(ProjectPath):
+    """The address of one invitation to a project."""
+
+    sent_invitation_id: UUID
+
+
+class InvitationPath(BaseModel):
+    """The address of one invitation that the account has received."""
+
+    invitation_id: UUID
+
+
 class TaskPath(BaseModel):
     """The address of one task."""
 

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from app.api.schemas.base import Body, Line, Text, View, left_out
-from app.db.enums import Priority, TaskStatus
+from app.api.schemas.base import Body, Line, PageQuery, Text, View, left_out
+from app.db.enums import MemberRole, Priority, TaskStatus
 from app.services.projects import DESCRIPTION_MAX, NAME_MAX
 
 
@@ -32,15 +32,35 @@ class ProjectPatch(Body):
     description: Text = left_out(max_length=DESCRIPTION_MAX)
 
 
+class Transfer(Body):
+    """Who is to own the project."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"member_id": "01980000-0000-7000-8000-000000000001"}]}
+    )
+
+    member_id: UUID = Field(description="A member's account.")
+
+
+class ProjectFilters(PageQuery):
+    """Which projects. All filters given must hold."""
+
+    shared: bool | None = Field(None, description="Only others' projects, or only one's own.")
+    archived: bool | None = Field(None, description="Only archived projects, or only others.")
+
+
 class Project(View):
-    """A project."""
+    """A project. Its version moves with its members, too."""
 
     id: UUID
     name: str
     description: str
+    owner_id: UUID
+    role: MemberRole = Field(description="The reader's own.")
     version: int
     created_at: datetime
     updated_at: datetime
+    archived_at: datetime | None = Field(description="Since when it can only be read.")
 
 
 class ProjectList(View):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
 from app.api.schemas.base import Body, Line, PageQuery, Text, Time, View, left_out
-from app.db.enums import Priority, TaskStatus
+from app.db.enums import Action, Priority, TaskStatus
 from app.services.task_rules import DESCRIPTION_MAX, LABEL_MAX, LABELS_MAX, TITLE_MAX
 
 Label = Annotated[Line, Field(min_length=1, max_length=LABEL_MAX)]
@@ -76,11 +76,39 @@ class Task(View):
     created_at: datetime
     updated_at: datetime
     completed_at: datetime | None
-    overdue_at: datetime | None = Field(description="When the hourly sweep found it late.")
+    overdue: bool = Field(description="Whether the hourly sweep has found it late.")
+    overdue_at: datetime | None = Field(description="When it did.")
 
 
 class TaskList(View):
     """A page of tasks."""
 
     items: list[Task]
+    next_cursor: str | None
+
+
+class FieldChange(View):
+    """What one field was, and what it became."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    field: str
+    before: Any = Field(alias="from")
+    after: Any = Field(alias="to")
+
+
+class Change(View):
+    """One version of a task: who made it, when, and what it changed."""
+
+    version: int
+    account_id: UUID | None = Field(description="Null once the account is gone.")
+    action: Action
+    changes: list[FieldChange]
+    created_at: datetime
+
+
+class History(View):
+    """A page of a task's history."""
+
+    items: list[Change]
     next_cursor: str | None
