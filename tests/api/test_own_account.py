@@ -73,6 +73,7 @@ def assigned(app: OpenAPI, ann: Person, bob: Person) -> str:
 def test_no_cache_shows_a_deleted_account_any_more(ann: Person, bob: Person, assigned: str) -> None:
     assert delete(ann) == 204
     assert seen(bob, assigned) is None
+    assert json_of(bob.get(f"/tasks/{assigned}"))["version"] == 2  # whoever holds its ETag is told
 
 
 def test_if_its_projects_were_not_told_one_would(
