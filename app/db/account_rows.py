@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, select, union, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
-from app.db.models import AccessToken, Account, AccountSession, Project, Task
+from app.db.models import AccessToken, Account, AccountSession, ProjectMember
 from app.db.types import db_now
 
 
@@ -49,11 +49,11 @@ def end_session(session: Session, session_id: UUID) -> None:
     session.execute(mine.values(revoked_at=db_now()))
 
 
-def projects_showing(session: Session, account_id: UUID) -> list[UUID]:
-    """The projects that are the account's, or have a task that it is assigned to."""
-    owned = select(Project.id).where(Project.owner_id == account_id)
-    assigned = select(Task.project_id).where(Task.assignee_id == account_id)
-    return list(session.scalars(union(owned, assigned)))
+def memberships(session: Session, account_id: UUID) -> dict[UUID, str]:
+    """The role in each project that the account is a member of, in one order for everybody."""
+    mine = select(ProjectMember.project_id, ProjectMember.role)
+    mine = mine.where(ProjectMember.account_id == account_id).order_by(ProjectMember.project_id)
+    return {row.project_id: row.role for row in session.execute(mine)}
 
 
 def _unchanged(account: Account) -> ColumnElement[bool]:

@@ -24,7 +24,7 @@ _NAMES = {
 
 
 def one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
-    """A check that a column holds one of an enum's words."""
+    """A column that holds one of an enum's words."""
     allowed = ", ".join(f"'{word}'" for word in words)
     return CheckConstraint(f"{column} IN ({allowed})", name=column)
 

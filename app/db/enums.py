@@ -34,6 +34,20 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class Scope(StrEnum):
+    """What a personal access token may do."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class MailPurpose(StrEnum):
+    """What a mailed token is good for."""
+
+    RESET = "reset"
+    VERIFY = "verify"
+
+
 class MemberRole(StrEnum):
     """What a member may do in a project; `app.services.access` says what that is."""
 
@@ -50,20 +64,6 @@ class Action(StrEnum):
     COMPLETED = "completed"
     REOPENED = "reopened"
     UNASSIGNED = "unassigned"
-
-
-class Scope(StrEnum):
-    """What a personal access token may do."""
-
-    READ = "read"
-    WRITE = "write"
-
-
-class MailPurpose(StrEnum):
-    """What a mailed token is good for."""
-
-    RESET = "reset"
-    VERIFY = "verify"
 
 
 STANDARD_PLAN = "standard"

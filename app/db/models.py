@@ -22,6 +22,7 @@ from app.db.base import Base as Base
 from app.db.base import one_of
 from app.db.enums import STANDARD_PLAN, Action, MemberRole, Outcome, Priority, Role, TaskStatus
 from app.db.token_models import AccessToken as AccessToken
+from app.db.token_models import AccountSession as AccountSession
 from app.db.token_models import MailedToken as MailedToken
 from app.db.token_models import RefreshToken as RefreshToken
 from app.db.types import new_id
@@ -64,25 +65,6 @@ class LimitRule(Base):
     budget: Mapped[str] = mapped_column(String(16), primary_key=True)
     limits: Mapped[str] = mapped_column(String(500))
     updated_at: Mapped[datetime]
-
-
-class AccountSession(Base):
-    """One log-in. The token itself is never stored, only the hex of its SHA-256.
-
-    It ends at `expires_at`; its token, if that is refreshed, already at `token_until`.
-    """
-
-    __tablename__ = "sessions"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    account_id: Mapped[UUID] = mapped_column(
-        ForeignKey("accounts.id", ondelete="CASCADE"), index=True
-    )
-    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    created_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
-    token_until: Mapped[datetime | None]
-    revoked_at: Mapped[datetime | None]
 
 
 class Project(Base):

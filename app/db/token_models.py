@@ -1,4 +1,4 @@
-"""The tables of tokens beside a log-in's own. None holds a token, only the hex of its SHA-256."""
+"""The tables of log-ins and tokens. None holds a token, only the hex of its SHA-256."""
 
 from __future__ import annotations
 
@@ -11,6 +11,25 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db.base import Base, one_of
 from app.db.enums import MailPurpose
 from app.db.types import new_id
+
+
+class AccountSession(Base):
+    """One log-in. The token itself is never stored, only the hex of its SHA-256.
+
+    It ends at `expires_at`; its token, if that is refreshed, already at `token_until`.
+    """
+
+    __tablename__ = "sessions"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    account_id: Mapped[UUID] = mapped_column(
+        ForeignKey("accounts.id", ondelete="CASCADE"), index=True
+    )
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    token_until: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
 
 
 class MailedToken(Base):

@@ -48,12 +48,12 @@ class ExportService:
         sessions = select(AccountSession).where(AccountSession.account_id == me)
         tokens = select(AccessToken).where(AccessToken.account_id == me)
         projects = select(Project).where(Project.owner_id == me)
+        owned = self._rows(projects, Project)
         yield b'{"account":' + orjson.dumps(account_view(account))
         log_ins = self._rows(sessions, AccountSession)
         yield from _array("sessions", (log_in_view(each, actor) for each in log_ins))
         made = self._rows(tokens, AccessToken)
         yield from _array("access_tokens", map(access_token_view, made))
-        owned = self._rows(projects, Project)
         yield from _array("projects", (project_view(each, MemberRole.OWNER) for each in owned))
         yield from _array("tasks", map(task_view, self._tasks(projects)))
         yield b"}\n"

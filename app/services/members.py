@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.db.engine import Database
 from app.db.enums import MemberRole
-from app.db.models import Account, ProjectMember, Task
+from app.db.models import Account, Project, ProjectMember, Task
 from app.db.queries import after
 from app.errors import Conflict, FieldError, InvalidInput, NotFound
 from app.services.access import Right, check_right, hold_project, manage_project, see_project
@@ -112,10 +112,7 @@ class MemberService:
             project, role = hold_project(session, actor, project_id)
             if account_id != actor.account_id:
                 check_right(role, Right.MANAGE)
-            session.delete(_changeable(session, project_id, account_id))
-            touch(project)
-            session.flush()
-            return _unassign(session, actor, project_id, account_id)
+            return let_go(session, actor, project, account_id)
 
         self._changes.commit(
             change, lambda tasks: stale_member(project_id, account_id, tasks=tasks)
@@ -150,6 +147,19 @@ class MemberService:
 def member_of(project_id: UUID, account_id: UUID) -> ColumnElement[bool]:
     """The one row of a member."""
     return (ProjectMember.project_id == project_id) & (ProjectMember.account_id == account_id)
+
+
+def let_go(session: Session, actor: Actor, project: Project, account_id: UUID) -> bool:
+    """End a membership of a project that is held; returns whether tasks changed with it.
+
+    Raises:
+        NotFound: there is no such member.
+        Conflict: the member is the owner.
+    """
+    session.delete(_changeable(session, project.id, account_id))
+    touch(project)
+    session.flush()
+    return _unassign(session, actor, project.id, account_id)
 
 
 def _changeable(session: Session, project_id: UUID, account_id: UUID) -> ProjectMember:

@@ -7,12 +7,15 @@ from uuid import UUID
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from app.db.account_rows import end_sessions, keep_as_read, projects_showing, replace_hash
+from app.db.account_rows import end_sessions, keep_as_read, memberships, replace_hash
 from app.db.engine import Database
+from app.db.enums import MemberRole
 from app.db.models import Account
 from app.errors import FieldError, InvalidInput, NotFound
+from app.services.access import hold_project
 from app.services.actor import Actor
 from app.services.changes import Changes
+from app.services.members import let_go
 from app.services.password_rules import check_password
 from app.services.passwords import Passwords
 from app.services.ports import stale_account, stale_with_projects
@@ -47,6 +50,8 @@ class OwnAccountService:
     def delete(self, actor: Actor, *, password: str) -> None:
         """Delete the account with all that is its own: projects, their tasks, log-ins, tokens.
 
+        It leaves the projects of others, as `MemberService.remove` has it.
+
         Raises:
             InvalidInput: the password is wrong.
             HashingBusy: too many passwords are being checked.
@@ -59,9 +64,13 @@ class OwnAccountService:
             # From here on nobody gives it another project: that would lock the account's row.
             if not keep_as_read(session, account, for_change=True):
                 raise _not_the("password")
-            shown = projects_showing(session, account.id)
+            roles = memberships(session, account.id)
+            for project_id, role in roles.items():
+                if role != MemberRole.OWNER:
+                    project, _ = hold_project(session, actor, project_id)
+                    let_go(session, actor, project, account.id)
             session.execute(delete(Account).where(Account.id == account.id))
-            return shown
+            return list(roles)
 
         self._changes.commit(remove, lambda shown: stale_with_projects(account.id, shown))
 

@@ -83,6 +83,15 @@ def stale_projects(*project_ids: UUID) -> Stale:
     return Stale(tuple(project_namespace(each) for each in project_ids), (LISTS, EVERY_TASK))
 
 
+def stale_with_projects(account_id: UUID, project_ids: Iterable[UUID]) -> Stale:
+    """What the end of an account makes stale: itself, and the projects that it was shown in."""
+    projects = tuple(project_namespace(each) for each in project_ids)
+    return Stale(
+        (account_namespace(account_id), *projects),
+        (ACCOUNT, LISTS, EVERY_TASK, member_tag(account_id)),
+    )
+
+
 def stale_member(project_id: UUID, account_id: UUID, *, tasks: bool) -> Stale:
     """What the end of a membership makes stale: all that the account was shown of the project.
 
@@ -92,12 +101,6 @@ def stale_member(project_id: UUID, account_id: UUID, *, tasks: bool) -> Stale:
     shown = member_tag(account_id)
     tags = (LISTS, EVERY_TASK, shown) if tasks else (shown,)
     return Stale((project_namespace(project_id),), tags)
-
-
-def stale_with_projects(account_id: UUID, project_ids: Iterable[UUID]) -> Stale:
-    """What the end of an account makes stale: itself, and the projects that it was shown in."""
-    projects = tuple(project_namespace(each) for each in project_ids)
-    return Stale((account_namespace(account_id), *projects), (ACCOUNT, LISTS, EVERY_TASK))
 
 
 def stale_account(account_id: UUID) -> Stale:

@@ -76,21 +76,20 @@ def owned(person: Person) -> dict[str, str]:
     fellow = add_account(parts.db, f"fellow-{uuid4().hex}")
     add_member(parts.db, project_id, fellow, MemberRole.EDITOR)
     others = add_project(parts.db, fellow)
+    parts.accounts.log_in(email=person.email, password=PASSWORD)
+    newest = json_of(person.get("/sessions?limit=1"))["items"][0]
+    token = parts.access_tokens.create(me, name="backup", scopes=["read"], days=1)
     sent = parts.invitations.invite(me, project_id, email="bea@example.org", role="viewer")
     received = parts.invitations.invite(fellow, others, email=person.email, role="viewer")
-    other = add_account(parts.db, f"other-{uuid4().hex}")
-    parts.accounts.log_in(email=person.email, password=PASSWORD)
-    token = {"name": "backup", "scopes": ["read"]}
-    newest = json_of(person.get("/sessions?limit=1"))["items"][0]
     return {
         "project_id": project["id"],
         "member_id": str(fellow.account_id),
         "sent_invitation_id": sent["id"],
         "invitation_id": received["id"],
-        "task_id": person.task(project)["id"],
+        "account_id": str(fellow.account_id),
         "session_id": newest["id"],
-        "token_id": json_of(person.post("/access-tokens", token))["id"],
-        "account_id": str(other.account_id),
+        "token_id": token["id"],
+        "task_id": person.task(project)["id"],
     }
 
 

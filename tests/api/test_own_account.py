@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 import pytest
 from flask_openapi import OpenAPI
-from sqlalchemy import update
 
 from app.db.models import Account, MailedToken, Project, RefreshToken, Task
 from app.services import export, own_account
@@ -65,10 +62,9 @@ def seen(person: Person, task_id: str) -> object:
 @pytest.fixture
 def assigned(app: OpenAPI, ann: Person, bob: Person) -> str:
     """Bob's task, which is cached with Ann as its assignee."""
-    task_id = str(bob.task(bob.project())["id"])
-    with bob.container.db.write() as session:
-        mine = update(Task).where(Task.id == UUID(task_id))
-        session.execute(mine.values(assignee_id=UUID(ann.id)))
+    project = bob.project()
+    ann.joins(project)
+    task_id = str(bob.task(project, assignee_id=ann.id)["id"])
     assert app.extensions["taskflow"].shared
     assert seen(bob, task_id) == ann.id
     return task_id
@@ -77,6 +73,7 @@ def assigned(app: OpenAPI, ann: Person, bob: Person) -> str:
 def test_no_cache_shows_a_deleted_account_any_more(ann: Person, bob: Person, assigned: str) -> None:
     assert delete(ann) == 204
     assert seen(bob, assigned) is None
+    assert json_of(bob.get(f"/tasks/{assigned}"))["version"] == 2  # whoever holds its ETag is told
 
 
 def test_if_its_projects_were_not_told_one_would(
