@@ -115,7 +115,7 @@ class InvitationService:
         self._changes.commit(remove, lambda _: None)
 
     def received(self, actor: Actor, *, cursor: str | None, limit: int) -> Page[OfferView]:
-        """The invitations to the actor's own address, oldest first.
+        """The invitations to the actor's own address, oldest first; none while it is not verified.
 
         Raises:
             InvalidInput: a cursor that is not of this list.
@@ -139,7 +139,7 @@ class InvitationService:
         """Become a member by an invitation to one's own address.
 
         Raises:
-            NotFound: there is none, or it is to another's address.
+            NotFound: there is none, or it is to another's address, or one not verified.
         """
         mine = (ProjectInvitation.id == invitation_id, ProjectInvitation.email == _address(actor))
 
@@ -166,7 +166,7 @@ class InvitationService:
         """Refuse an invitation to one's own address.
 
         Raises:
-            NotFound: there is none, or it is to another's address.
+            NotFound: there is none, or it is to another's address, or one not verified.
         """
         mine = (ProjectInvitation.id == invitation_id, ProjectInvitation.email == _address(actor))
         self._db.retrying(lambda session: _take(session, *mine))
@@ -186,7 +186,9 @@ def _joined(session: Session, project: Project, actor: Actor, role: str) -> Proj
 
 
 def _address(actor: Actor) -> ColumnElement[str]:
-    return select(Account.email).where(Account.id == actor.account_id).scalar_subquery()
+    """The actor's, once it is verified: anybody may register with another's."""
+    mine = (Account.id == actor.account_id) & Account.email_verified_at.is_not(None)
+    return select(Account.email).where(mine).scalar_subquery()
 
 
 def _is_members(project_id: UUID, email: str) -> Select[bool]:

@@ -71,7 +71,7 @@ def calls(client: FlaskClient) -> Iterator[Call]:
 
 def owned(person: Person) -> dict[str, str]:
     """What each id in a path may stand for: one thing of each kind, all `person`'s."""
-    project, parts = person.project(), person.container
+    project, parts = person.verified().project(), person.container
     project_id, me = UUID(project["id"]), Actor(UUID(person.id), None, "user")
     fellow = add_account(parts.db, f"fellow-{uuid4().hex}")
     add_member(parts.db, project_id, fellow, MemberRole.EDITOR)

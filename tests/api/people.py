@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from flask import Flask
+from sqlalchemy import update
 from werkzeug.test import TestResponse
 
 from app.bootstrap import Container
 from app.db.enums import MemberRole, Role
+from app.db.models import Account
 from app.services.actor import Actor
 from tests.support.database import add_member
 
@@ -83,6 +86,13 @@ class Person:
     def project(self, name: str = "House") -> dict[str, Any]:
         """A new project."""
         return _made(self.post("/projects", {"name": name}))
+
+    def verified(self) -> Person:
+        """The same, after its address was."""
+        mine = update(Account).where(Account.id == UUID(self.id))
+        with self.container.db.write() as session:
+            session.execute(mine.values(email_verified_at=datetime.now(UTC)))
+        return self
 
     def joins(self, project: Mapping[str, Any], role: str = "editor") -> None:
         """Become a member of another's project."""

@@ -17,7 +17,7 @@ from tests.support.redis_servers import Valkey
 @pytest.fixture
 def pair(any_app: OpenAPI) -> tuple[Person, Person]:
     """Two accounts on each kind of database."""
-    return Person(any_app, "ann"), Person(any_app, "bob")
+    return Person(any_app, "ann"), Person(any_app, "bob").verified()
 
 
 def invited(ann: Person, email: str, *, role: str = "editor") -> tuple[str, str]:
@@ -68,10 +68,17 @@ def test_inviting_tells_nothing_of_whether_an_address_has_an_account(
     assert answers[0][0] == 409
 
 
-def test_who_registers_later_finds_the_invitation(any_app: OpenAPI) -> None:
+def test_who_registers_later_finds_the_invitation_once_the_address_is_shown_to_be_theirs(
+    any_app: OpenAPI,
+) -> None:
     ann = Person(any_app, "ann")
-    project, _ = invited(ann, "late@example.com")
-    late = Person(any_app, "late")
+    project, invitation = invited(ann, "late@example.com")
+    late = Person(any_app, "late")  # or somebody who only says so
+    assert json_of(late.get("/invitations"))["items"] == []
+    mine = f"/invitations/{invitation.rpartition('/')[2]}"
+    assert late.post(f"{mine}/accept").status_code == 404
+    assert late.request("DELETE", mine).status_code == 404
+    late.verified()
     [offer] = json_of(late.get("/invitations"))["items"]
     assert late.post(f"/invitations/{offer['id']}/accept").status_code == 200
     assert late.get(project).status_code == 200

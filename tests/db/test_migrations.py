@@ -163,7 +163,7 @@ def test_every_owner_of_a_project_becomes_a_member_and_stays_its_owner(
         "FROM project_members m JOIN projects p ON p.id = m.project_id"
     )
     for _ in range(2):
-        command.upgrade(alembic_config(database_url), "0008")
+        command.upgrade(alembic_config(database_url), "0005")
         with engine.connect() as connection:
             assert [tuple(row) for row in connection.execute(found)] == [("owner", 1, 1, None)]
         command.downgrade(alembic_config(database_url), "0004")

@@ -75,13 +75,14 @@ class Schemas:
 
 
 def add_account(database: Database, name: str = "ann") -> Actor:
-    """An account that can't log in: its password hash is none."""
+    """An account whose address is verified, and that can't log in: its password hash is none."""
     now = datetime.now(UTC)
     account = Account(
         id=new_id(),
         email=f"{name}@example.com",
         name=name,
         password_hash="none",
+        email_verified_at=now,
         created_at=now,
         updated_at=now,
     )
