@@ -2,7 +2,8 @@
 #
 #   PYTHON   which Python makes .venv (python3)
 #   ARGS     more arguments for pytest, such as ARGS="tests/api -k limits"
-#   JOBS     how many processes run the tests (2): many of them wait more than they work
+#   JOBS     how many processes run the tests (2): many of them wait more than they work; those of
+#            `tests/multi` and `tests/faults` never run beside each other
 
 PYTHON ?= python3
 ARGS ?=
@@ -25,7 +26,7 @@ run: .venv/runtime.stamp ## start everything here: Valkey, web server, scheduler
 	@$(bin)/python -m app.cli.local
 
 test: check ## all checks, then all tests; ARGS go to pytest
-	$(bin)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
+	$(bin)/python -m pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
 
 check: .venv/dev.stamp lua-check ## formatting, lint, types, layers, Lua
 	$(bin)/python -m ruff check .

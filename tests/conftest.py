@@ -109,6 +109,13 @@ def start_scheduler(tmp_path: Path) -> Iterator[Callable[..., SchedulerProcess]]
         process.kill()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts many processes stays in one of pytest's own, with what goes by time-outs."""
+    for item in items:
+        if item.path.parent.name in ("multi", "faults"):
+            item.add_marker(pytest.mark.xdist_group("one after another"))
+
+
 def pytest_runtest_setup() -> None:
     journal.clear()
 

@@ -154,7 +154,7 @@ def test_rule_4_without_that_bound_the_batch_would_stand_still_for_good(
     bench_on_postgresql: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control of the test above."""
-    monkeypatch.setattr(cron, "_bound_waits", lambda *_: None)
+    monkeypatch.setattr(cron, "_bound_run", lambda *_: None)
     bench = bench_on_postgresql
     job = bench.job(stands_still(bench.database), ttl_ms=1_000)
     assert bench.runner("one").run(job, SLOT).end is End.FAILED  # the wait above gave up
